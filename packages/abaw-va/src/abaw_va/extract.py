@@ -1,0 +1,92 @@
+"""Features of a data root from its raw videos: faces and sound, row by row with the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from abaw_va.config import ExtractConfig
+from abaw_va.data.annotations import source_video
+from abaw_va.data.layout import features_path
+from abaw_va.data.videos import Video, split_videos
+from abaw_va.features.mapping import fit_length
+from abaw_va.features.stream import VideoFeatures
+from abaw_va.perception import Perceiver, chosen_device, find_videos
+from shared_core.commands import say
+from shared_core.data.faces import Person
+from shared_core.data.features import write_features
+from shared_core.errors import DataError
+
+
+_PERSONS: dict[str, Person] = {"_left": "left", "_right": "right"}
+
+
+def extract(config: ExtractConfig) -> list[Path]:
+    """Write `features/<split>_<feature>.h5` for every feature that is not there yet.
+
+    A video is decoded once for all features and all its annotated stretches. `<id>_left` and
+    `<id>_right` are two people of the video `<id>`: each gets the features of his or her own face, and
+    the same sound. A video's rows are cut to its labels, or its last row is repeated up to them: the
+    labels of Aff-Wild2 go one frame beyond most videos.
+
+    Returns:
+        The files written.
+
+    Raises:
+        DataError: a video is missing or damaged; the files of the splits before are complete.
+        UsageError: a feature is unknown or needs weights.
+    """
+    files = {path.stem: path for path in find_videos([config.videos])}
+    written: list[Path] = []
+    for split in config.splits:
+        paths = {name: features_path(config.data, split, name) for name in config.features}
+        todo = [name for name, path in paths.items() if not path.is_file()]
+        for name in sorted(set(config.features) - set(todo)):
+            say(f"there already, left alone: {paths[name]}")
+        if not todo:
+            continue
+        perceive = Perceiver(config, todo, chosen_device(config.device))
+        rows: dict[str, dict[str, np.ndarray]] = {name: {} for name in todo}
+        for video, seen in _perceived(config, split_videos(config.data, split), files, perceive):
+            for name in todo:
+                rows[name][video.id] = _aligned(seen, name, video)
+        for name in todo:
+            write_features(paths[name], rows[name])
+            written.append(paths[name])
+    return written
+
+
+def _perceived(
+    config: ExtractConfig, videos: list[Video], files: dict[str, Path], perceive: Perceiver
+) -> Iterator[tuple[Video, VideoFeatures]]:
+    """Each video with its features; stretches of one person's video share one pass."""
+    known = set(files)
+    last: tuple[str, VideoFeatures] | None = None
+    for number, video in enumerate(videos, 1):
+        original = video.labels.original
+        if last is None or last[0] != original:
+            source = source_video(original, known)
+            person = _PERSONS.get(original.removeprefix(source))
+            show = f"{video.split} {number}/{len(videos)} {original}"
+            last = (original, perceive(files[source], show, person))
+        yield video, last[1]
+
+
+def _aligned(seen: VideoFeatures, name: str, video: Video) -> np.ndarray:
+    start = video.labels.start
+    if start >= len(seen.times_s):
+        raise DataError(
+            video.id,
+            f"{len(seen.times_s)} frames in the video",
+            expected=f"more than {start}, where these labels begin",
+            remedy="Check that the video belongs to the annotation.",
+        )
+    return fit_length(seen.rows[name][start : start + video.length], video.length)
+
+
+def command(config: ExtractConfig) -> None:
+    """`abaw-va extract`."""
+    for path in extract(config):
+        say(f"written: {path}")

@@ -1,0 +1,236 @@
+"""How one update is made: a batch of chunks, the objective over the global batch, carried state."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from accelerate.utils import DistributedType
+from torch import Tensor
+
+from abaw_va.config import TrainConfig
+from abaw_va.data.batches import ChunkBatch, ChunkDataset, collate
+from abaw_va.data.chunks import ChunkPlan, StreamPlan, UpstreamPlan
+from abaw_va.data.layout import TARGETS
+from abaw_va.data.videos import Video, VideoSet, fold_videos, split_videos
+from abaw_va.evaluate import measures, moments_table
+from abaw_va.method.losses import Objective
+from abaw_va.method.schedule import rate_factor
+from abaw_va.model.carriers import State
+from abaw_va.model.initial import initialise
+from abaw_va.model.network import VaModel
+from abaw_va.weights import transfer_encoder
+from shared_core.data.loader import KeyedLoader, generator
+from shared_core.data.quarantine import Quarantine
+from shared_core.launch.accelerator import accelerator as connect
+from shared_core.metrics import Measure
+from shared_core.training.learner import Learner, Outcome
+from shared_core.training.loop import fit
+from shared_core.training.run import Run, Summary
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch import nn
+
+    from shared_core.training.hands import Hands
+
+
+class VaLearner(Learner):
+    """Valence and arousal from chunks of features (spec section 4).
+
+    A network that carries state reads parallel streams of whole videos: what each stream remembers
+    waits here for its next chunk, and is part of every checkpoint.
+    """
+
+    score_name: ClassVar[str | None] = "ccc"
+
+    def __init__(self, config: TrainConfig, train: VideoSet, val: VideoSet) -> None:
+        self.config = config
+        self.val = val
+        self.model = VaModel(config.for_model(train.width))
+        initialise(
+            self.model,
+            generator(config.seed),
+            scheme=config.init,
+            gain=config.init_gain,
+            same_projections=config.compat.init,
+        )
+        if config.pretrained_encoder is not None:
+            transfer_encoder(self.model, config.pretrained_encoder)
+        self.network: VaModel = self.model
+        self.objective = Objective(config)
+        self.optimizer = torch.optim.Adam(
+            [parameter for parameter in self.model.parameters() if parameter.requires_grad],
+            lr=config.learning_rate,
+            betas=config.betas,
+        )
+        self.columns = [TARGETS.index(target) for target in config.target_names]
+        self._states: deque[State | None] = deque([None] * config.accumulate)
+        self._accelerator: Accelerator | None = None
+
+    def prepare(self, accelerator: Accelerator) -> None:
+        """Put model and optimiser on their device and under the processes' wrappers."""
+        super().prepare(accelerator)
+        self._accelerator = accelerator
+
+    def loss(self, batch: ChunkBatch) -> Outcome:
+        """The objective over the global batch of which `batch` is this process's part."""
+        state = self._states.popleft()
+        if bool(batch.restart.all()):
+            state = None
+        output, state = self.model(batch.features, batch.present, state, batch.restart)
+        self._states.append(state)
+        loss, terms = self.objective(
+            output,
+            self.network.prediction(output),
+            batch.target[..., self.columns],
+            batch.valid,
+        )
+        return Outcome(loss=loss, logs=terms, skipped=not bool(batch.valid.any()))
+
+    def clip_groups(self) -> Sequence[nn.Module]:
+        """The whole network, or each of its parts by itself as the authors clip."""
+        if self.config.clip == "per-network":
+            return list(self.network.children())
+        return [self.network]
+
+    def schedule(self, progress: Any) -> float:
+        """Factor on the learning rate."""
+        return rate_factor(self.config, progress)
+
+    def describe(self, micro_batches: Sequence[ChunkBatch]) -> str:
+        """Videos and frames of a batch."""
+        return ", ".join(name for batch in micro_batches for name in batch.names)
+
+    @torch.inference_mode()
+    def evaluate(self) -> Mapping[str, Measure]:
+        """Measures on the validation videos, which the processes share among themselves."""
+        rank, world = 0, 1
+        if self._accelerator is not None and not self._weights_are_sharded:
+            rank, world = self._accelerator.process_index, self._accelerator.num_processes
+        share = range(rank, len(self.val), world)
+        table = moments_table(self.network, self.val, self.config.smoothing, share)
+        if world > 1:
+            assert self._accelerator is not None
+            on_device = table.to(self._accelerator.device)
+            table = self._accelerator.reduce(on_device, "sum").cpu()
+        return measures(
+            table,
+            self.config.target_names,
+            seed=self.config.seed,
+            undefined_as_zero=self.config.compat.undefined_ccc,
+        )
+
+    @property
+    def _weights_are_sharded(self) -> bool:
+        """Then every forward pass is a common one: all processes see all videos."""
+        assert self._accelerator is not None
+        kind = self._accelerator.distributed_type
+        return kind in (DistributedType.DEEPSPEED, DistributedType.FSDP)
+
+    def state(self) -> Mapping[str, Any]:
+        """What the streams remember, of all processes, as [process, row, ...] tensors."""
+        return {"streams": [self._gathered(state) for state in self._states]}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take back what the streams of this process remember."""
+        self._states = deque(self._own(streams) for streams in state["streams"])
+
+    def _gathered(self, state: State | None) -> dict[str, Tensor]:
+        if state is None:
+            return {}
+        if self._accelerator is None or self._accelerator.num_processes == 1:
+            return dict(state)
+        return {name: self._accelerator.gather(part.contiguous()) for name, part in state.items()}
+
+    def _own(self, streams: Mapping[str, Tensor]) -> State | None:
+        if not streams:
+            return None
+        device = next(self.network.parameters()).device
+        rank, world = 0, 1
+        if self._accelerator is not None:
+            rank, world = self._accelerator.process_index, self._accelerator.num_processes
+        return {name: part.chunk(world)[rank].to(device) for name, part in streams.items()}
+
+
+def video_sets(config: TrainConfig) -> tuple[VideoSet, VideoSet]:
+    """Training and validation videos: the official sets, or those of a cross-validation fold.
+
+    Raises:
+        DataError: a file is missing or damaged, or features and labels do not fit together.
+    """
+    if config.fold is None:
+        train, val = split_videos(config.data, "train"), split_videos(config.data, "val")
+    else:
+        train, val = fold_videos(config.data, config.fold)
+
+    def opened(videos: Sequence[Video]) -> VideoSet:
+        return VideoSet(
+            config.data,
+            videos,
+            config.features,
+            normalise=config.normalise,
+            method=config.norm_method,
+        )
+
+    return opened(train), opened(val)
+
+
+def training_loader(
+    config: TrainConfig, videos: VideoSet, *, carries_state: bool, rank: int = 0, world: int = 1
+) -> KeyedLoader[Any, ChunkBatch]:
+    """Batches of chunks in the order that suits the network (spec 4.4)."""
+    chunk_length = config.model.chunk_length
+    dataset = ChunkDataset(
+        videos,
+        chunk_length,
+        random_offset=config.random_offset and not carries_state,
+        seed=config.seed,
+    )
+    kind = UpstreamPlan if config.compat.sampler else StreamPlan if carries_state else ChunkPlan
+    return KeyedLoader(
+        dataset,
+        kind(dataset.chunks, config.batch_size, config.seed),
+        seed=config.seed,
+        # One shape for all batches, or a compiled network would be compiled again and again.
+        collate=partial(collate, pad_to=chunk_length if config.compile else None),
+        accumulate=config.accumulate,
+        workers=config.workers,
+        rank=rank,
+        world=world,
+        quarantine=Quarantine(config.on_bad_row),
+    )
+
+
+def train(config: TrainConfig) -> Summary:
+    """Train a network; everything it leaves lies in `config.run`.
+
+    Raises:
+        UserError: the data, the settings or the run folder cannot be used; says what to do.
+    """
+    accelerator = connect(config)
+    train_set, val_set = video_sets(config)
+    learner = VaLearner(config, train_set, val_set)
+    loader = training_loader(
+        config,
+        train_set,
+        carries_state=learner.network.carries_state,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+    )
+    run = Run(config, accelerator, program="abaw-va")
+    return fit(learner, loader, run)
+
+
+def command(config: TrainConfig) -> None:
+    """`abaw-va train`."""
+    train(config)
+
+
+def newest_model(run: Path) -> VaModel:
+    """The finished model of a run folder."""
+    return VaModel.from_pretrained(run / "model")

@@ -1,0 +1,1 @@
+"""What the paper adds: objective, distribution head, smoothing, overlapping windows, schedule."""

@@ -1,0 +1,70 @@
+"""Moving averages, and averages over overlapping windows (spec 3.5, 5)."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def smooth(values: Float[Tensor, "n *columns"], reach: int) -> Float[Tensor, "n *columns"]:
+    """Moving average, mean(values[max(0, t - reach) : t + reach + 1]); cut at both ends.
+
+    By prefix sums in float64: the time does not depend on `reach`.
+
+    Args:
+        values: one row per frame.
+        reach: frames on each side, 0 or more; 0 changes nothing.
+    """
+    if reach == 0:
+        return values
+    frames = len(values)
+    sums = torch.cat((values.new_zeros(1, *values.shape[1:]), values)).double().cumsum(dim=0)
+    time = torch.arange(frames, device=values.device)
+    first, after = (time - reach).clamp(min=0), (time + reach + 1).clamp(max=frames)
+    count = (after - first).view(-1, *(1,) * (values.dim() - 1))
+    return ((sums[after] - sums[first]) / count).to(values.dtype)
+
+
+def smooth_and_clip(values: Float[Tensor, "n *columns"], reach: int) -> Float[Tensor, "n *columns"]:
+    """Smooth raw predictions, then limit to [-1, 1]; in the other order peaks would lose weight."""
+    return smooth(values, reach).clamp(-1.0, 1.0)
+
+
+def windows(frames: int, length: int, hop: int) -> Int[Tensor, "windows 2"]:
+    """Windows over a video: starts 0, hop, 2 hop, ...; ends min(start + length, frames).
+
+    The last window is the first one whose start + length lies beyond the video's end, so that a
+    video of exactly `length` frames has a second, shorter one.
+
+    Args:
+        frames: frames of the video, at least 1.
+        length: frames of a window.
+        hop: frames between two starts, 1 to `length`.
+    """
+    last = max(0, (frames - length) // hop + 1)
+    starts = torch.arange(last + 1) * hop
+    starts = starts[
+        starts < frames
+    ]  # with hop = length, a last window may begin where the video ends
+    return torch.stack((starts, (starts + length).clamp(max=frames)), dim=1)
+
+
+def average_windows(
+    outputs: Float[Tensor, "windows length *columns"], spans: Int[Tensor, "windows 2"]
+) -> Float[Tensor, "frames *columns"]:
+    """Mean, for each frame, over the windows that cover it, in float64.
+
+    Args:
+        outputs: rows of each window, padded to the longest; padding is ignored.
+        spans: start and end of each window, as `windows` gives them.
+    """
+    place = torch.arange(outputs.shape[1], device=outputs.device)
+    spans = spans.to(outputs.device)
+    position = spans[:, :1] + place
+    covered = position < spans[:, 1:]
+    frames = int(spans[:, 1].max())
+    total = outputs.new_zeros(frames, *outputs.shape[2:], dtype=torch.float64)
+    total.index_add_(0, position[covered], outputs[covered].double())
+    count = torch.bincount(position[covered], minlength=frames)
+    return total / count.view(-1, *(1,) * (total.dim() - 1))

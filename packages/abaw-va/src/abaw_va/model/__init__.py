@@ -1,0 +1,1 @@
+"""What computes: the blocks, what is carried along a video, and the network made of them."""

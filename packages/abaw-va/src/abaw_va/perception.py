@@ -1,0 +1,124 @@
+"""From the settings of a command to the detector and the extractors, and from there to features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from abaw_va.config import Perception
+from abaw_va.features.extractors import Extractor, extractor
+from abaw_va.features.stream import VideoFeatures, extract_video
+from shared_core.data.face_detectors import CascadeDetector, YuNetDetector
+from shared_core.data.faces import Detector, FaceBoxes, Person
+from shared_core.errors import DataError, UsageError
+
+VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
+"""What is taken for a video in a folder; a file named by the user may have any other."""
+
+
+def chosen_device(name: str) -> str:
+    """`cpu` or `cuda` for a `--device`; `auto` takes a GPU if there is one.
+
+    Raises:
+        UsageError: cuda is asked for and there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: there is no GPU that torch can use (see `abaw-va doctor`).")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def find_videos(paths: Iterable[Path]) -> list[Path]:
+    """Video files, those of folders sorted by name.
+
+    Raises:
+        DataError: a path does not exist, or a folder holds no video.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise DataError(path, "no such file or folder")
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES)
+            if not inside:
+                kinds = ", ".join(sorted(VIDEO_SUFFIXES))
+                raise DataError(path, "no video in this folder", expected=f"files with {kinds}")
+            found += inside
+        else:
+            found.append(path)
+    return found
+
+
+class Perceiver:
+    """Turns videos into features, with the detector and the networks loaded once.
+
+    Args:
+        settings: how faces and sound are found.
+        features: names of the features to make.
+        device: where networks run.
+        thirty_fps: map sound as the authors do, as if every video had 30 frames per second.
+
+    Raises:
+        UsageError: a feature is unknown or needs weights that were not given.
+    """
+
+    def __init__(
+        self, settings: Perception, features: Sequence[str], device: str, *, thirty_fps: bool = False
+    ) -> None:
+        self.settings = settings
+        self._thirty_fps = thirty_fps
+        weights = settings.weights_of
+        if unused := sorted(set(weights) - set(features)):
+            raise UsageError(
+                f"--weights {unused[0]}=...: no such feature is needed. Needed: {', '.join(features)}."
+            )
+        self._extractors: list[Extractor] = [
+            extractor(name, weights.get(name), device=device, compat=thirty_fps)
+            for name in features
+        ]
+        self._detector: Detector | None = None
+
+    def __call__(
+        self, path: Path, show: str = "", person: Person | None = None
+    ) -> VideoFeatures:
+        """Features of a video, with a progress line on the terminal.
+
+        Args:
+            path: the video.
+            show: what the progress line says.
+            person: whose face; by default the settings' choice.
+
+        Raises:
+            DataError: the file is no video, is damaged, or is cut short.
+        """
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f} frames"),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task(show or path.name, total=None)
+            return extract_video(
+                path,
+                self._extractors,
+                self._faces(path),
+                person=person or self.settings.person,
+                every=self.settings.detect_every,
+                compat=self._thirty_fps,
+                seen=lambda frame: progress.update(task, completed=frame + 1),
+            )
+
+    def _faces(self, path: Path) -> Detector | FaceBoxes:
+        boxes = self.settings.boxes
+        if boxes is not None:
+            return FaceBoxes(boxes / f"{path.stem}.csv" if boxes.is_dir() else boxes)
+        if self._detector is None:
+            if self.settings.detector == "yunet":
+                self._detector = YuNetDetector(self.settings.detector_weights)
+            else:
+                self._detector = CascadeDetector()
+        return self._detector

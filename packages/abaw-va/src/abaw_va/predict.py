@@ -1,0 +1,274 @@
+"""Valence and arousal for every frame of a user's own video."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float64
+
+from abaw_va.config import Perception, PredictConfig, Smoothing
+from abaw_va.data.layout import TARGETS
+from abaw_va.features.stream import VideoFeatures
+from abaw_va.inference import FramesInMemory, infer
+from abaw_va.method.smoothing import smooth_and_clip
+from abaw_va.model.network import VaModel
+from abaw_va.overlay import write_overlay
+from abaw_va.perception import Perceiver, chosen_device, find_videos
+from shared_core.commands import say
+from shared_core.data.atomic import replacing
+from shared_core.data.tables import read_json, write_csv, write_json
+from shared_core.errors import DataError, UsageError, UserError
+from shared_core.reporting.figures import Svg, traces
+from shared_core.reporting.page import Page
+
+COLUMNS = ("frame", "time_s", *TARGETS, "face", "audio")
+"""Columns of the CSV: one row per frame."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoPrediction:
+    """What was read in a video, one row per frame.
+
+    Attributes:
+        times_s: presentation times, seconds.
+        values: valence and arousal in [-1, 1], smoothed; NaN for a target that the networks do not
+            predict.
+        face: where a face was found; elsewhere the prediction rests on the nearest frame that has one,
+            or on the sound alone.
+        audio: where the video has sound.
+        boxes: face boxes (x0, y0, x1, y1), fractions of the picture; NaN where there is none.
+    """
+
+    times_s: Float64[np.ndarray, " frames"]
+    values: Float64[np.ndarray, "frames 2"]
+    face: Bool[np.ndarray, " frames"]
+    audio: Bool[np.ndarray, " frames"]
+    boxes: Float64[np.ndarray, "frames 4"]
+
+    @property
+    def valence(self) -> Float64[np.ndarray, " frames"]:
+        """Valence, in [-1, 1]: from unpleasant to pleasant."""
+        return self.values[:, 0]
+
+    @property
+    def arousal(self) -> Float64[np.ndarray, " frames"]:
+        """Arousal, in [-1, 1]: from calm to excited."""
+        return self.values[:, 1]
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """One mapping per frame, by the names in `COLUMNS`; `face` and `audio` are 0 or 1."""
+        for frame, time_s in enumerate(self.times_s.tolist()):
+            valence, arousal = self.values[frame].tolist()
+            yield {
+                "frame": frame,
+                "time_s": round(time_s, 6),
+                "valence": round(valence, 6),
+                "arousal": round(arousal, 6),
+                "face": int(self.face[frame]),
+                "audio": int(self.audio[frame]),
+            }
+
+
+def frame_rate(times_s: Float64[np.ndarray, " frames"]) -> float:
+    """Frames per second, from the usual distance between frames; 30 for a single frame."""
+    return 1.0 / float(np.median(np.diff(times_s))) if len(times_s) > 1 else 30.0
+
+
+def needed_features(models: Sequence[VaModel]) -> tuple[str, ...]:
+    """Names of all features that networks read, each once."""
+    return tuple(dict.fromkeys(name for model in models for name in model.config.features))
+
+
+def predict(
+    models: Sequence[VaModel],
+    video: Path | str,
+    *,
+    perceive: Perceiver | None = None,
+    smoothing: Smoothing | None = None,
+) -> VideoPrediction:
+    """Valence and arousal for every frame of a video, as the mean of one or several networks.
+
+    Sound and faces are matched to frames by time, so that any frame rate will do. A video without
+    sound, or without a face, is predicted all the same; its rows say so.
+
+    Args:
+        models: networks in evaluation mode.
+        video: a video file.
+        perceive: finds faces and makes features; by default with OpenCV's cascades on the networks'
+            device.
+        smoothing: moving average of the predictions; by default the authors', in seconds.
+
+    Raises:
+        DataError: the file is no video, is damaged, or is cut short.
+        UsageError: a network reads a feature that needs weights.
+        NonFiniteError: a network predicts a value that is not finite.
+    """
+    if perceive is None:
+        device = str(next(models[0].parameters()).device)
+        perceive = Perceiver(Perception(), needed_features(models), device)
+    seen = perceive(Path(video))
+    smoothing = smoothing or Smoothing()
+    rate = frame_rate(seen.times_s)
+    values = np.full((len(seen.times_s), len(TARGETS)), np.nan)
+    for column, target in enumerate(TARGETS):
+        raw = [
+            run[:, model.config.target_names.index(target)]
+            for model, run in zip(models, (_run(model, seen) for model in models), strict=True)
+            if target in model.config.target_names
+        ]
+        if raw:
+            mean = torch.from_numpy(np.mean(raw, axis=0))
+            values[:, column] = smooth_and_clip(mean, smoothing.window(target, rate)).numpy()
+    return VideoPrediction(
+        times_s=seen.times_s, values=values, face=seen.face, audio=seen.audio, boxes=seen.boxes
+    )
+
+
+def _run(model: VaModel, seen: VideoFeatures) -> Float64[np.ndarray, "frames targets"]:
+    """Raw predictions of one network."""
+    features = np.concatenate([seen.rows[name] for name in model.config.features], axis=1)
+    if features.shape[1] != model.config.input_width:
+        widths = ", ".join(f"{name} {seen.rows[name].shape[1]}" for name in model.config.features)
+        raise UsageError(
+            f"the network reads {model.config.input_width} columns, the extractors make "
+            f"{features.shape[1]} ({widths}).\nGive the extractors the weights it was trained with."
+        )
+    standard = model.standardised(torch.from_numpy(features)).numpy()
+    return next(infer(model, FramesInMemory([standard])))[1]
+
+
+def load_models(checkpoints: Sequence[str], device: str) -> list[VaModel]:
+    """Networks from run folders, model folders or hub ids, ready to predict.
+
+    Raises:
+        UsageError: none is named.
+        CheckpointError: nothing is there, it is damaged, or it holds another model.
+    """
+    if not checkpoints:
+        raise UsageError("--checkpoint: expected at least one run folder, model folder or hub id.")
+    return [VaModel.from_pretrained(name, device=device) for name in checkpoints]
+
+
+def figure(prediction: VideoPrediction, title: str) -> Svg:
+    """Both curves over time; where neither a face nor sound was there, the ground is shaded."""
+    known = {
+        target: prediction.values[:, column]
+        for column, target in enumerate(TARGETS)
+        if not np.isnan(prediction.values[:, column]).all()
+    }
+    return traces(
+        prediction.times_s, known, title=title, invalid=~prediction.face, invalid_name="no face"
+    )
+
+
+def command(config: PredictConfig) -> int:
+    """`abaw-va predict`: every video by itself; one that fails does not stop the others."""
+    videos = find_videos(config.videos)
+    _refuse_equal_names(videos)
+    device = chosen_device(config.device)
+    models = load_models(config.checkpoint, device)
+    perceive = Perceiver(config, needed_features(models), device)
+    page = Page("Valence and arousal")
+    failures = 0
+    for number, video in enumerate(videos, 1):
+        name = f"[{number}/{len(videos)}] {video.name}"
+        try:
+            if _is_done(video, config):
+                say(f"{name}: there already")
+            else:
+                prediction = predict(models, video, perceive=perceive, smoothing=config.smoothing)
+                _write(video, prediction, config)
+                say(f"{name}: {_summary(prediction)}")
+            _show(page, video, config.out)
+        except UserError as error:
+            failures += 1
+            say(f"{name}: {error}")
+            page.section(video.name)
+            page.text(f"Not predicted: {error}")
+    path = page.write(config.out / "report.html")
+    say(f"written to {config.out}; open {path}")
+    return 1 if failures else 0
+
+
+def _refuse_equal_names(videos: Sequence[Path]) -> None:
+    seen: dict[str, Path] = {}
+    for video in videos:
+        other = seen.setdefault(video.stem, video)
+        if other is not video:
+            raise UsageError(
+                f"{other} and {video} would write the same files.\nGive them to two commands, with "
+                "two --out folders."
+            )
+
+
+def _settings(config: PredictConfig) -> dict[str, Any]:
+    """What a prediction depends on, as JSON: a finished video is done again when it changed."""
+    return {
+        "checkpoint": list(config.checkpoint),
+        "person": config.person,
+        "boxes": None if config.boxes is None else str(config.boxes),
+        "detector": config.detector,
+        "detect_every": config.detect_every,
+        "weights": list(config.weights),
+        "smoothing": asdict(config.smoothing),
+    }
+
+
+def _is_done(video: Path, config: PredictConfig) -> bool:
+    path = config.out / f"{video.stem}.json"
+    if not path.is_file() or (config.overlay and not _overlay_path(video, config.out).is_file()):
+        return False
+    try:
+        content = read_json(path)
+    except DataError:
+        return False
+    return isinstance(content, dict) and content.get("settings") == _settings(config)
+
+
+def _overlay_path(video: Path, out: Path) -> Path:
+    return out / f"{video.stem}_curves.mp4"
+
+
+def _write(video: Path, prediction: VideoPrediction, config: PredictConfig) -> None:
+    """CSV, plot and overlay first, JSON last: its presence says that a video is finished."""
+    stem = config.out / video.stem
+    write_csv(stem.with_name(f"{video.stem}.csv"), COLUMNS, prediction.rows())
+    with replacing(config.out / f"{video.stem}.svg") as temporary:
+        temporary.write_text(figure(prediction, video.name), encoding="utf-8")
+    if config.overlay:
+        write_overlay(video, prediction, _overlay_path(video, config.out))
+    write_json(
+        config.out / f"{video.stem}.json",
+        {
+            "video": video.name,
+            "frames_per_second": frame_rate(prediction.times_s),
+            "summary": _summary(prediction),
+            "settings": _settings(config),
+            "frames": list(prediction.rows()),
+        },
+    )
+
+
+def _summary(prediction: VideoPrediction) -> str:
+    frames = len(prediction.times_s)
+    parts = [f"{frames} frames", f"a face in {prediction.face.mean():.0%}"]
+    parts.append("sound" if prediction.audio.any() else "no sound")
+    parts += [
+        f"mean {target} {np.mean(column):+.2f}"
+        for target, column in zip(TARGETS, prediction.values.T, strict=True)
+        if not np.isnan(column).all()
+    ]
+    return ", ".join(parts)
+
+
+def _show(page: Page, video: Path, out: Path) -> None:
+    """Add a finished video to the report, from its files."""
+    content = read_json(out / f"{video.stem}.json")
+    page.section(video.name)
+    page.text(str(content["summary"]))
+    page.figure(Svg((out / f"{video.stem}.svg").read_text(encoding="utf-8")), video.name)

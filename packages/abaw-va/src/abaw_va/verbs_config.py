@@ -1,0 +1,200 @@
+"""What can be chosen when a network is used: extract, evaluate, predict, ensemble, submit, convert."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from abaw_va.config import Smoothing
+from shared_core.config import setting
+from shared_core.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Perception:
+    """How faces and sound are found in a video."""
+
+    person: Literal["largest", "left", "right"] = "largest"
+    """Whose face, where a video shows several people."""
+    boxes: Path | None = None
+    """CSV with face boxes (frame,x0,y0,x1,y1 in fractions), or a folder of them named as the videos;
+    nothing is detected then."""
+    detector: Literal["cascade", "yunet"] = "cascade"
+    """OpenCV's cascades, which need no file, or YuNet, which finds more faces."""
+    detector_weights: Path | None = None
+    """YuNet's ONNX file; without it, it is downloaded once and checked."""
+    detect_every: int = 5
+    """Frames between two detections; boxes between them are interpolated."""
+    weights: tuple[str, ...] = ()
+    """Weights of the feature extractors as NAME=PATH, such as vggish=vggish.pth."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            ConfigError: names the field and what it may be.
+        """
+        if self.detect_every < 1:
+            raise ConfigError("detect_every", self.detect_every, "1 or more")
+        for entry in self.weights:
+            if not all(entry.partition("=")):
+                raise ConfigError("weights", entry, "NAME=PATH")
+
+    @property
+    def weights_of(self) -> dict[str, str]:
+        """Path, or id on a hub, by the extractor's name."""
+        return {name: path for name, _, path in (entry.partition("=") for entry in self.weights)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractConfig(Perception):
+    """Make the features of a data root from its videos."""
+
+    data: Path
+    """Data root with targets."""
+    videos: Path
+    """Folder with the video files, named as the ids."""
+    features: tuple[str, ...]
+    """Features to make."""
+    splits: tuple[Literal["train", "val", "test"], ...] = ("train", "val")
+    """Whose videos."""
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", changes_numbers=False)
+    """Where the extractors run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Judge a trained network on the validation videos, and write the challenge's result files."""
+
+    checkpoint: Annotated[tuple[str, ...], tyro.conf.arg(metavar="RUN|FOLDER|HUB_ID")]
+    """Run folder, model folder or hub id; the predictions of several are averaged."""
+    data: Path
+    """Data root."""
+    out: Path = Path("results")
+    """Folder for the result files, evaluation.json and report.html."""
+    test: bool = True
+    """Also write the predictions of the test videos, where the data root has them."""
+    fold: int | None = None
+    """Judge on a cross-validation fold instead of the official validation set."""
+    smoothing: Smoothing = field(default_factory=Smoothing)
+    """Moving average of the predictions."""
+    seed: int = 0
+    """Key of the bootstrap."""
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", changes_numbers=False)
+    """Where the network runs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig(Perception):
+    """Valence and arousal for every frame of videos."""
+
+    videos: tyro.conf.Positional[tuple[Path, ...]]
+    """Video files, or folders of them."""
+    checkpoint: Annotated[tuple[str, ...], tyro.conf.arg(metavar="RUN|FOLDER|HUB_ID")]
+    """Run folder, model folder or hub id; the predictions of several are averaged."""
+    out: Path = Path("predictions")
+    """Folder for the results; videos whose results lie there already are passed over."""
+    overlay: bool = False
+    """Also write each video with the curves drawn in."""
+    smoothing: Smoothing = field(default_factory=Smoothing)
+    """Moving average of the predictions."""
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", changes_numbers=False)
+    """Where the networks run."""
+
+    def __post_init__(self) -> None:
+        """Refuse an empty list.
+
+        Raises:
+            ConfigError: names the field.
+        """
+        super().__post_init__()
+        if not self.videos:
+            raise ConfigError("videos", self.videos, "at least one video file or folder")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnsembleConfig:
+    """Average result folders of several networks into one."""
+
+    results: tuple[Path, ...]
+    """Result folders, as `evaluate` writes them."""
+    out: Path
+    """Result folder to write."""
+    smoothed: bool = False
+    """Average the smoothed predictions rather than the unsmoothed ones."""
+    target: Literal["both", "valence", "arousal"] = "both"
+    """Which target."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmoothConfig:
+    """Smooth the raw predictions of a result folder anew, with a window given or searched."""
+
+    results: Path
+    """Result folder, as `evaluate` writes it."""
+    out: Path
+    """Result folder to write."""
+    valence: int = 50
+    """Frames to each side for valence."""
+    arousal: int = 20
+    """Frames to each side for arousal."""
+    search: bool = False
+    """Take the windows with the best CCC on the labels instead (0, 5, ..., 95); the CCC of the window
+    that is best for the other videos is told beside it, since a figure that was searched for flatters."""
+
+    def __post_init__(self) -> None:
+        """Refuse negative windows.
+
+        Raises:
+            ConfigError: names the field.
+        """
+        for name in ("valence", "arousal"):
+            if getattr(self, name) < 0:
+                raise ConfigError(name, getattr(self, name), "0 or more frames")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmitConfig:
+    """Write text files for the challenge from result folders."""
+
+    results: tuple[Path, ...]
+    """Result folders; the predictions of several are averaged."""
+    out: Path
+    """Folder to write."""
+    format: Literal["upstream", "per-video", "single-file"] = "per-video"
+    """One file per target and video, as the authors; both columns per video; one file for all."""
+    smoothed: bool = True
+    """Take the smoothed predictions."""
+    split: Literal["test", "val"] = "test"
+    """Whose predictions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertConfig:
+    """Turn the authors' `.pth` files into a model folder, or back."""
+
+    source: Path
+    """The authors' checkpoint folder, which holds train_opt.conf; or, with --back, a model folder."""
+    out: Path
+    """Folder to write."""
+    prefix: str = "latest"
+    """Start of the files' names: the epoch."""
+    back: bool = False
+    """Write the authors' files from a model folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig:
+    """Learn valence and arousal of drawn faces and voices, and use what was learnt."""
+
+    out: Path = Path("runs/demo-abaw-va")
+    """Folder for everything the demo writes; what an earlier demo left there is replaced."""
+    seed: int = 0
+    """Key of everything random."""
+    full: bool = False
+    """Train with three seeds, for an interval over seeds."""
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", changes_numbers=False)
+    """Where the networks run."""

@@ -1,0 +1,189 @@
+"""The command line of a package: its verbs, and how the end of one is told to the shell.
+
+A package's `cli.py` names its verbs and hands over:
+
+    VERBS = (
+        Verb("train", "abaw_va.config:TrainConfig", "abaw_va.learner:train_command", "Train."),
+        ...
+    )
+
+    def main() -> int:
+        return commands.main("abaw-va", "abaw_va", VERBS)
+
+Nothing is imported before it is needed: the list of verbs costs no more than Python itself, the
+help of a verb needs its config class and tyro, and only a command that runs imports torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shared_core.errors import UsageError, UserError
+
+_INTERRUPTED = 130
+_BROKEN_PIPE = 141
+_HELP = ("-h", "--help")
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One command of a package.
+
+    Args:
+        name: the word or words on the command line: "train", "prepare annotations".
+        config: the class of its settings as "module:Class"; the module imports no torch.
+        run: the function that runs it as "module:function"; takes the config, and returns an exit
+            status or None for 0.
+        help: one line for the list of verbs.
+        launch: whether it can run in several processes; its config then has `launch` and
+            `processes`.
+    """
+
+    name: str
+    config: str
+    run: str
+    help: str
+    launch: bool = False
+
+
+_DOCTOR = Verb(
+    "doctor",
+    config="shared_core.launch.config:DoctorConfig",
+    run="shared_core.launch.doctor:command",
+    help="Say what this machine can run, and what is missing.",
+)
+
+
+def say(line: str) -> None:
+    """Tell the user something on standard output: what a command wrote, what it found."""
+    sys.stdout.write(f"{line}\n")
+
+
+def main(
+    program: str, module: str, verbs: Sequence[Verb], argv: Sequence[str] | None = None
+) -> int:
+    """Run the command that the line asks for.
+
+    Args:
+        program: the name of the command, such as `abaw-va`.
+        module: the import name of the package; `python -m MODULE` must be the same program. Its
+            docstring's first line opens the help, its `presets` folder is what `--config` offers.
+        verbs: what the program can do, in the order of the help; `doctor` is added.
+        argv: the arguments; None takes those of the process.
+
+    Returns:
+        The exit status: 0, what the verb returns, 2 for a mistake in what was asked, 1 for one in
+        the data, 130 after Ctrl-C, 141 when the reader of the output went away. An exception that
+        is not the user's mistake leaves with its traceback.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        status = _run(program, module, (*verbs, _DOCTOR), arguments)
+        sys.stdout.flush()
+    except UserError as error:
+        sys.stderr.write(f"{program}: {error}\n")
+        return error.exit_status
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        if not _reader_has_left():
+            raise
+        return _BROKEN_PIPE
+    except SystemExit as end:  # tyro ends so, after help (0) or a message of its own (2)
+        if isinstance(end.code, str):
+            raise
+        return end.code or 0
+    return status
+
+
+def _run(program: str, module: str, verbs: Sequence[Verb], arguments: list[str]) -> int:
+    if arguments == ["--version"]:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"{program} {version(module)}\n")
+        return 0
+    verb = _find(verbs, arguments)
+    if verb is None:
+        asked = bool(arguments) and arguments[-1] in _HELP
+        words = arguments[:-1] if asked else arguments
+        overview = _overview(program, module, _beginning_with(words, verbs))
+        (sys.stdout if asked else sys.stderr).write(overview)
+        return 0 if asked else UsageError.exit_status
+    rest = arguments[len(verb.name.split()) :]
+    from shared_core.config import parse
+
+    config = parse(_resolve(verb.config), rest, program=f"{program} {verb.name}", presets=module)
+    if verb.launch:
+        from shared_core.launch import ranks
+
+        if ranks.needs_ranks(config):
+            words = [*verb.name.split(), *rest]
+            return ranks.start(module, words, preset=config.launch, processes=config.processes)
+    return _resolve(verb.run)(config) or 0
+
+
+def _find(verbs: Sequence[Verb], arguments: Sequence[str]) -> Verb | None:
+    """The verb whose words open the line; the longest, where one opens another."""
+    matching = [
+        verb for verb in verbs if (words := verb.name.split()) == list(arguments[: len(words)])
+    ]
+    return max(matching, key=lambda verb: len(verb.name), default=None)
+
+
+def _beginning_with(words: list[str], verbs: Sequence[Verb]) -> list[Verb]:
+    """The verbs that begin with some words; all of them for none.
+
+    Raises:
+        UsageError: no verb begins so; names the nearest one.
+    """
+    if listed := [verb for verb in verbs if verb.name.split()[: len(words)] == words]:
+        return listed
+    from shared_core.config.fields import nearest
+
+    names = [verb.name for verb in verbs]
+    if group := [name for name in names if name.split()[0] == words[0]]:
+        asked, names = " ".join(words[:2]), group
+    else:
+        asked = words[0]
+    raise UsageError(f"no command is called {asked!r}{nearest(asked, names)}")
+
+
+def _overview(program: str, module: str, verbs: Sequence[Verb]) -> str:
+    """The help of the whole program: one line for each verb."""
+    about = (importlib.import_module(module).__doc__ or "").strip().partition("\n")[0]
+    width = max(len(verb.name) for verb in verbs)
+    return "\n".join(
+        [
+            f"usage: {program} COMMAND [OPTIONS]",
+            *(["", about] if about else []),
+            "",
+            "commands:",
+            *(f"  {verb.name:<{width}}  {verb.help}" for verb in verbs),
+            "",
+            f"`{program} COMMAND --help` shows the settings of a command.",
+            f"`{program} --version` shows the version.",
+            "",
+        ]
+    )
+
+
+def _resolve(path: str) -> Any:
+    """The object that "module:name" stands for."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _reader_has_left() -> bool:
+    """Whether the pipe that broke is our own output; then what is still flushed goes nowhere."""
+    try:
+        sys.stdout.write("\n")  # a flush alone forgets what it could not write
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False

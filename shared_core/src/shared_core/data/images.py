@@ -1,0 +1,118 @@
+"""Image files in, uint8 RGB tensors out: one meaning for every depth, palette and orientation.
+
+Pillow decodes: it is as fast as torchvision.io (2048x1024 JPEG: 29 against 30 ms, equal pixels),
+reads more formats, and needs no torchvision that fits the installed torch.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from shared_core.errors import DataError
+from shared_core.extras import require
+
+require("PIL", "images")
+from PIL import Image, ImageOps  # noqa: E402
+
+SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+"""Endings of the files that `list_images` takes for images."""
+
+
+def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key that puts `frame9.png` before `frame10.png`; capitals do not count."""
+    parts = re.split(r"([0-9]+)", name.casefold())
+    return tuple((0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts)
+
+
+def list_images(folder: Path | str) -> list[Path]:
+    """The image files of a folder, in natural order, without hidden ones and inner folders.
+
+    Raises:
+        DataError: there is no such folder, or no image in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(folder, "there is no such folder")
+    images = [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    ]
+    if not images:
+        endings = ", ".join(sorted(SUFFIXES))
+        raise DataError(folder, "none", expected=f"image files ({endings})")
+    return sorted(images, key=lambda path: (natural_key(path.name), path.name))
+
+
+def read_image(path: Path | str) -> UInt8[Tensor, "3 height width"]:
+    """Decode an image file to RGB, 0..255, upright.
+
+    16-bit values are scaled to 8 bits, grey becomes three equal channels, transparency is laid on
+    black, the EXIF orientation is applied, and of an animation the first frame is taken.
+
+    Raises:
+        DataError: the file is missing, damaged, no image, or holds float or 32-bit values.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(path, f"cannot be read ({error.strerror})") from error
+    return decode_image(data, path)
+
+
+def decode_image(data: bytes, name: Path | str) -> UInt8[Tensor, "3 height width"]:
+    """Decode the bytes of an image file as `read_image` does; `name` stands for them in errors."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            pixels = np.array(_to_rgb(image, name))
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
+        raise _damaged(name, error) from error
+    except Image.DecompressionBombError as error:
+        raise _damaged(name, error) from error
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def encode_png(image: UInt8[Tensor, "3 height width"]) -> bytes:
+    """The bytes of a PNG file of an RGB image, 0..255."""
+    pixels = image.permute(1, 2, 0).contiguous().cpu().numpy()
+    buffer = io.BytesIO()
+    Image.fromarray(pixels, "RGB").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _to_rgb(image: Image.Image, name: Path | str) -> Image.Image:
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode == "F":
+        raise DataError(name, "float values", expected="an image of 8 or 16 bits")
+    if upright.mode == "I" or upright.mode.startswith("I;16"):
+        # Pillow's own conversion clips at 255 instead of scaling.
+        upright = Image.fromarray(_eight_bits(np.asarray(upright), name))
+    if upright.has_transparency_data:
+        black = Image.new("RGBA", upright.size, (0, 0, 0, 255))
+        black.alpha_composite(upright.convert("RGBA"))
+        upright = black
+    return upright.convert("RGB")
+
+
+def _eight_bits(values: np.ndarray[Any, Any], name: Path | str) -> np.ndarray[Any, Any]:
+    if values.min() < 0 or values.max() > 65535:
+        raise DataError(name, "32-bit values", expected="an image of 8 or 16 bits")
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _damaged(name: Path | str, error: Exception) -> DataError:
+    return DataError(
+        name,
+        f"it is damaged, cut short or no image ({error})",
+        remedy="Copy or download it again, or remove it from the list.",
+    )

@@ -1,0 +1,35 @@
+"""Agreement of two raters of the same scale: the concordance correlation coefficient."""
+
+from __future__ import annotations
+
+from jaxtyping import Float64, Real
+from torch import Tensor
+
+from shared_core.metrics.moments import Moments, MomentsMetric
+from shared_core.metrics.pairs import Score
+
+
+def ccc(prediction: Real[Tensor, "..."], target: Real[Tensor, "..."]) -> Float64[Tensor, ""]:
+    """Concordance correlation coefficient (Lin, 1989), in [-1, 1]; higher is better.
+
+    CCC = 2 cov(p, t) / (var(p) + var(t) + (mean(p) - mean(t))^2), with population moments in float64.
+    One of the two constant: 0. Both constant, or fewer than 2 values: undefined, NaN.
+
+    Raises:
+        ValueError: the shapes differ.
+        NonFiniteError: a value is NaN or infinite; names the first index.
+    """
+    return Moments.of(prediction, target).concordance()
+
+
+class CCC(MomentsMetric):
+    """Streaming concordance correlation coefficient, see `ccc`: in [-1, 1], higher is better.
+
+    Its state is six float64 numbers; shards and processes merge to rounding (1e-12).
+    """
+
+    higher_is_better = True
+
+    def evaluate(self) -> Score:
+        """CCC of everything seen, and the reason where it is undefined."""
+        return self.moments.concordance(), self.moments.why_no_concordance()
