@@ -1,6 +1,6 @@
 """Build the wheel and the sdist of every package, and check that their versions are the tag's.
 
-    python tools/release.py --tag v0.1.0 --out dist
+python tools/release.py --tag v0.1.0 --out dist
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ def version(package: Path) -> str:
 def main() -> int:
     """Build everything; 1 when the versions disagree."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tag", help="the release's tag, v<version>; absent: versions agree among themselves")
+    parser.add_argument(
+        "--tag", help="the release's tag, v<version>; absent: versions agree among themselves"
+    )
     parser.add_argument("--out", type=Path, default=Path("dist"))
     options = parser.parse_args()
     versions = {package.name: version(package) for package in packages()}

@@ -13,9 +13,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+from torch import nn
+
 from shared_core.checkpoints.tree import load_tree, save_tree
 from shared_core.errors import CheckpointError
-from torch import nn
 
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int8]
 DTYPES += [torch.uint8, torch.uint16, torch.bool, torch.complex64, torch.float8_e4m3fn]

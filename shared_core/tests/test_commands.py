@@ -9,6 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
+from shared_core import commands
 from shared_core.commands import Verb
 from shared_core.errors import ConfigError, DataError
 from shared_core.launch import ranks
@@ -18,8 +20,6 @@ from shared_core.testing.commands import (
     help_page,
     modules_after,
 )
-
-from shared_core import commands
 
 HERE = "commands_under_test"
 HEAVY = {"torch", "transformers", "accelerate"}

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from shared_core.config import (
     differences,
     dump_yaml,

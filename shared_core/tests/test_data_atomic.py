@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from shared_core.data.atomic import replacing
 from shared_core.errors import DataError
 

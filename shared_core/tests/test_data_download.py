@@ -9,6 +9,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+
 from shared_core.data.download import fetch
 from shared_core.errors import DataError, MissingExtraError, UsageError
 

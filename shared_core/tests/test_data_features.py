@@ -13,6 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+
 from shared_core.data.features import (
     FeatureFile,
     Group,

@@ -15,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from shared_core.data.loader import (
     ItemKey,
     KeyedLoader,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from shared_core.data.quarantine import BadRow, Quarantine
 from shared_core.errors import DataError
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from shared_core.data import tables
 from shared_core.data.tables import (
     jsonable,

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.distributed as dist
+
 from shared_core.launch.collectives import all_reduce_sum, any_rank, from_rank_zero
 from shared_core.testing.processes import run_ranks
 

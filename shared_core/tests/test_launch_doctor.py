@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from shared_core.launch import doctor
 from shared_core.launch.config import DoctorConfig
 from shared_core.launch.environment import environment

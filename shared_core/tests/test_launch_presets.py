@@ -4,6 +4,7 @@ from typing import get_args
 
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
+
 from shared_core.errors import LaunchError
 from shared_core.launch.config import PresetName
 from shared_core.launch.presets import Preset, names, preset_path, processes_asked

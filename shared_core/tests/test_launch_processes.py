@@ -4,6 +4,7 @@ import json
 import signal
 
 import pytest
+
 from shared_core.testing.processes import Child, alive, kill_and_resume
 
 TRAINER = '''

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from shared_core.errors import LaunchError
 from shared_core.launch import ranks
 from shared_core.testing.processes import Child, alive

@@ -1,11 +1,13 @@
 """ZeRO on two CPU processes: it trains, and the whole weights come back."""
 
+import importlib
 import importlib.util
 import os
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+
 from shared_core.testing.processes import load_module, run_ranks
 
 pytestmark = [
@@ -46,8 +48,7 @@ def train_on_a_rank(launch: str, precision: str, weights: str) -> dict[str, obje
     whole = connected.get_state_dict(module)
     if connected.is_main_process:
         save_file({name: value.contiguous() for name, value in whole.items()}, weights)
-    from deepspeed.comm import torch as transport
-
+    transport = importlib.import_module("deepspeed.comm.torch")
     return {
         "engine": type(module).__name__,
         "processes": connected.num_processes,
@@ -76,7 +77,7 @@ def reference() -> tuple[list[float], torch.nn.Module]:
     ("launch", "precision", "tolerance"),
     [("zero2", "fp32", 1e-5), ("zero3", "fp32", 1e-5), ("zero2", "bf16", 3e-2)],
 )
-def test_zero_trains_as_one_process_and_its_whole_weightsload_module(
+def test_zero_trains_as_one_process_and_its_whole_weights_load(
     tmp_path, launch, precision, tolerance
 ):
     weights = tmp_path / "model.safetensors"

@@ -27,7 +27,9 @@ def test_sound_that_starts_late_says_when(tmp_path):
 
 
 def test_a_gap_is_silence_and_what_follows_keeps_its_time(tmp_path):
-    path = write_media(tmp_path / "a.mkv", grey_steps(9), sound=[(0.1, tone(0.3)), (1.0, tone(0.2))])
+    path = write_media(
+        tmp_path / "a.mkv", grey_steps(9), sound=[(0.1, tone(0.3)), (1.0, tone(0.2))]
+    )
     audio = read_audio(path)
     assert audio.end_s == pytest.approx(1.2, abs=1e-3)
     place = round((1.0 - audio.start_s) * 16_000)

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from shared_core.data.face_detectors import CascadeDetector, YuNetDetector, face_source
+from shared_core.data.face_detectors import (
+    YUNET_SHA256,
+    CascadeDetector,
+    YuNetDetector,
+    detector,
+)
 from shared_core.data.faces import (
     Face,
     FaceBoxes,
@@ -90,21 +96,21 @@ def test_the_cascade_follows_the_face_of_the_real_clips(name):
     sampled = (frame for frame in frames(clip) if frame.index % 12 == 0)
     faces = [one for _, one in follow(sampled, CascadeDetector(), every=2)]
     assert sum(one is None for one in faces) == 0
-    steps = [overlap(a.box, b.box) for a, b in zip(faces, faces[1:], strict=False)]
+    steps = [overlap(a.box, b.box) for a, b in pairwise(faces)]
     assert min(steps) > 0.2
 
 
 def test_between_two_looks_the_box_moves_evenly():
-    detector = Stub(lambda index: [face(0.1 + 0.002 * index, score=0.5)])
-    found = list(follow(film(23), detector, every=5))
+    looking = Stub(lambda index: [face(0.1 + 0.002 * index, score=0.5)])
+    found = list(follow(film(23), looking, every=5))
     assert [frame.index for frame, _ in found] == list(range(23))
     np.testing.assert_allclose([one.box[0] for _, one in found], 0.1 + 0.002 * np.arange(23))
-    assert detector.asked == [0, 5, 10, 15, 20, 22]
+    assert looking.asked == [0, 5, 10, 15, 20, 22]
 
 
 def test_where_looks_disagree_every_frame_is_looked_at():
-    detector = Stub(lambda index: [face(0.1)] if index < 8 else [])
-    found = [one is not None for _, one in follow(film(16), detector, every=5)]
+    looking = Stub(lambda index: [face(0.1)] if index < 8 else [])
+    found = [one is not None for _, one in follow(film(16), looking, every=5)]
     assert found == [True] * 8 + [False] * 8
     jump = Stub(lambda index: [face(0.1 if index < 7 else 0.7)])
     boxes = [one.box[0] for _, one in follow(film(11), jump, every=5)]
@@ -112,9 +118,9 @@ def test_where_looks_disagree_every_frame_is_looked_at():
 
 
 def test_no_face_costs_no_extra_looks():
-    detector = Stub(lambda index: [])
-    assert [one for _, one in follow(film(21), detector, every=5)] == [None] * 21
-    assert detector.asked == [0, 5, 10, 15, 20]
+    looking = Stub(lambda index: [])
+    assert [one for _, one in follow(film(21), looking, every=5)] == [None] * 21
+    assert looking.asked == [0, 5, 10, 15, 20]
 
 
 def test_few_frames_are_held_at_a_time():
@@ -176,7 +182,24 @@ def test_boxes_come_from_a_table(tmp_path):
         table(tmp_path / "b.csv", "0,0.1,0.2,0.3,0.4", "0,0.6,0.2,0.9,0.5", "2,0.15,0.2,0.35,0.4")
     )
     found = [one for _, one in follow(film(4), boxes, person="left")]
-    assert [one and one.box for one in found] == [(0.1, 0.2, 0.3, 0.4), None, (0.15, 0.2, 0.35, 0.4), None]
+    assert [one and one.box for one in found] == [
+        (0.1, 0.2, 0.3, 0.4),
+        None,
+        (0.15, 0.2, 0.35, 0.4),
+        None,
+    ]
+
+
+def test_a_table_may_say_who_is_who(tmp_path):
+    path = tmp_path / "b.csv"
+    path.write_text(
+        "frame,x0,y0,x1,y1,person\n0,0.1,0.2,0.3,0.4,right\n0,0.6,0.2,0.9,0.5,left\n"
+        "1,0.1,0.2,0.3,0.4,right\n"
+    )
+    left = [one and one.box[0] for _, one in follow(film(2), FaceBoxes(path), person="left")]
+    right = [one and one.box[0] for _, one in follow(film(2), FaceBoxes(path), person="right")]
+    largest = [one and one.box[0] for _, one in follow(film(2), FaceBoxes(path))]
+    assert (left, right, largest) == ([0.6, None], [0.1, 0.1], [0.6, 0.1])
 
 
 @pytest.mark.parametrize(
@@ -220,11 +243,27 @@ def test_what_is_no_yunet_says_so(tmp_path):
         YuNetDetector(wrong)
 
 
-def test_a_source_is_named_or_a_file(tmp_path):
-    assert isinstance(face_source("cascade"), CascadeDetector)
-    assert isinstance(face_source(table(tmp_path / "b.csv", "0,0,0,1,1")), FaceBoxes)
-    with pytest.raises(UsageError, match="expected cascade, yunet"):
-        face_source("mtcnn")
+def test_a_detector_is_chosen_by_name(tmp_path):
+    assert isinstance(detector(), CascadeDetector)
+    with pytest.raises(DataError, match="no such file"):
+        detector("yunet", tmp_path / "absent.onnx")
+    with pytest.raises(UsageError, match="expected cascade, or yunet"):
+        detector("mtcnn")
+    with pytest.raises(UsageError, match="'cascade' with weights"):
+        detector("cascade", tmp_path / "yunet.onnx")
+
+
+def test_yunet_is_downloaded_once_with_its_hash(tmp_path, monkeypatch):
+    asked = []
+
+    def fetch(url, sha256, folder):
+        asked.append((url.rsplit("/", 1)[1], sha256))
+        return tmp_path / "absent.onnx"
+
+    monkeypatch.setattr("shared_core.data.download.fetch", fetch)
+    with pytest.raises(DataError, match="no such file"):
+        detector("yunet")
+    assert asked == [("face_detection_yunet_2023mar.onnx", YUNET_SHA256)]
 
 
 def test_a_crop_is_square_widened_and_repeats_the_border():
@@ -261,7 +300,10 @@ def test_landmarks_align_the_eyes():
     turn = cv2.getRotationMatrix2D((150, 150), 30, 1.0)
     tilted = cv2.warpAffine(upright, turn, (300, 300), borderMode=cv2.BORDER_REPLICATE)
     radius = size / 2 * 300
-    marks = np.array([[-0.38, -0.17], [0.38, -0.17], [0, 0.3], [-0.3, 0.62], [0.3, 0.62]]) * radius + 150
+    marks = (
+        np.array([[-0.38, -0.17], [0.38, -0.17], [0, 0.3], [-0.3, 0.62], [0.3, 0.62]]) * radius
+        + 150
+    )
     marks = (np.column_stack([marks, np.ones(5)]) @ turn.T) / 300
     aligned = crop(tilted, Face(box=(0.3, 0.3, 0.7, 0.7), landmarks=marks), size=112)
     assert aligned.shape == (112, 112, 3)

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import collections
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from shared_core.data.video import VideoWriter, frame_times, frames, probe
+from shared_core.data.video import Frame, VideoWriter, frame_times, frames, probe
 from shared_core.errors import DataError
 from shared_core.testing.data import shared_data
 from shared_core.testing.media import grey_steps, step_of, tone, turn_mp4, write_media
@@ -105,7 +106,8 @@ def test_probe_tells_the_streams():
 
 
 @pytest.mark.parametrize(
-    ("suffix", "codec"), [(".mp4", "libx264"), (".mp4", "mpeg4"), (".mkv", "libx264"), (".avi", "mpeg4")]
+    ("suffix", "codec"),
+    [(".mp4", "libx264"), (".mp4", "mpeg4"), (".mkv", "libx264"), (".avi", "mpeg4")],
 )
 @pytest.mark.parametrize("share", [0.45, 0.8])
 def test_a_cut_file_gives_the_frames_before_the_cut_and_then_names_the_place(
@@ -115,13 +117,12 @@ def test_a_cut_file_gives_the_frames_before_the_cut_and_then_names_the_place(
     video = write_media(tmp_path / f"v{suffix}", noise(30), video_codec=codec, options=options)
     assert len(list(frames(video))) == 30
     cut(video, share)
-    delivered = 0
+    delivered: list[Frame] = []
     with pytest.raises(DataError, match=r"(?s)v\.\w+, video frame \d+.*cut short") as raised:
-        for frame in frames(video):
-            delivered = frame.index + 1
+        collections.deque(map(delivered.append, frames(video)))
     assert raised.value.exit_status == 1
-    assert f"video frame {delivered} " in str(raised.value)
-    assert 0 < delivered < 30
+    assert f"video frame {len(delivered)} " in str(raised.value)
+    assert 0 < len(delivered) < 30
 
 
 def test_a_cut_real_clip_names_the_frame_where_decoding_stopped(tmp_path):
@@ -149,7 +150,11 @@ def test_damage_inside_the_file_is_an_error(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"this is a text\n" * 200, "expected a video"), (b"", "an empty file"), (None, "no such file")],
+    [
+        (b"this is a text\n" * 200, "expected a video"),
+        (b"", "an empty file"),
+        (None, "no such file"),
+    ],
 )
 def test_what_is_no_video_says_so(tmp_path, content, message):
     path = tmp_path / "renamed.mp4"
@@ -214,21 +219,24 @@ def test_written_times_are_kept(tmp_path):
     np.testing.assert_allclose(frame_times(path), times, atol=1e-4)
 
 
+def write(path: Path, *images: np.ndarray, fail: bool = False) -> None:
+    with VideoWriter(path) as video:
+        for image in images:
+            video.write(image)
+        if fail:
+            raise RuntimeError("half way")
+
+
 def test_a_failed_or_empty_writing_leaves_nothing_behind(tmp_path):
-    with pytest.raises(RuntimeError, match="half way"), VideoWriter(tmp_path / "out.mp4") as video:
-        video.write(grey_steps(1)[0])
-        raise RuntimeError("half way")
-    with pytest.raises(ValueError, match="another size"), VideoWriter(tmp_path / "out.mp4") as video:
-        video.write(grey_steps(1)[0])
-        video.write(grey_steps(1, (10, 10))[0])
-    with VideoWriter(tmp_path / "none.mp4"):
-        pass
+    (image,) = grey_steps(1)
+    with pytest.raises(RuntimeError, match="half way"):
+        write(tmp_path / "out.mp4", image, fail=True)
+    with pytest.raises(ValueError, match="another size"):
+        write(tmp_path / "out.mp4", image, *grey_steps(1, (10, 10)))
+    write(tmp_path / "none.mp4")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_is_a_message(tmp_path):
-    with (
-        pytest.raises(DataError, match="cannot be written"),
-        VideoWriter(tmp_path / "absent" / "out.mp4") as video,
-    ):
-        video.write(grey_steps(1)[0])
+    with pytest.raises(DataError, match="cannot be written"):
+        write(tmp_path / "absent" / "out.mp4", *grey_steps(1))

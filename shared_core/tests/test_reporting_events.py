@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from shared_core.errors import DataError
 from shared_core.reporting.events import Events, read
 from shared_core.testing.faults import fill_disk, small_disk

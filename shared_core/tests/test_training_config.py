@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+
 from shared_core.config import dump_yaml, fingerprint, load_yaml
 from shared_core.errors import ConfigError
 from shared_core.training.config import TrainSettings

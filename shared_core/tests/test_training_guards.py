@@ -7,6 +7,7 @@ import signal
 import time
 
 import pytest
+
 from shared_core.errors import RunFolderError
 from shared_core.testing.processes import Child, run_ranks
 from shared_core.training import guards
@@ -51,7 +52,8 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from shared_core.training.guards import FolderLock
-FolderLock(Path(sys.argv[1])).take()
+lock = FolderLock(Path(sys.argv[1]))
+lock.take()
 print("held", flush=True)
 time.sleep(600)
 """

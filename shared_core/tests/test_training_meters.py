@@ -6,6 +6,7 @@ import io
 
 import pytest
 from rich.console import Console
+
 from shared_core.training.meters import Display, Meter, clock_time
 
 

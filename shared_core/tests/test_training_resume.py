@@ -1,6 +1,6 @@
 """Runs that are killed, signalled or stalled, and continued by a new process.
 
-The fast tests start a run by fork, so that torch is imported once; the slow ones use the command.
+The fast tests start each process by fork, so that torch is imported once; the slow ones are commands.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ import os
 import random
 import signal
 import time
+import traceback
 from dataclasses import replace
 
 import pytest
+
 from shared_core.checkpoints.store import Store
 from shared_core.errors import UserError
 from shared_core.faultpoints import VARIABLE
@@ -38,6 +40,14 @@ STEPPING = ("loop:update", "loop:updated", "recorded", "evaluate", "evaluated", 
 LOADING = ("load", "load:optimizer", "load:learner", "loaded")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_report():
+    """Drawing a report takes longer than the run; `test_training_run` has one with it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shared_core.training.folder.run_report", lambda folder: None)
+        yield
+
+
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     folder = tmp_path_factory.mktemp("resume")
@@ -54,8 +64,8 @@ def config(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(config):
-    """The trace of the run that nothing interrupts."""
-    assert in_a_fork(config) == 0
+    """The trace of the run that nothing interrupts; it also warms up what the forks inherit."""
+    train(config)
     return trace(config.run)
 
 
@@ -71,6 +81,8 @@ def in_a_fork(config, *, kill_at=None):
             status = 0
         except UserError as error:
             status = error.exit_status
+        except BaseException:  # noqa: BLE001  the parent sees the status alone
+            traceback.print_exc()
         finally:
             os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -166,6 +178,7 @@ def test_of_two_runs_in_one_folder_exactly_one_wins(config, tmp_path):
     assert _updates(shared) == 12
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_changes_no_bit(config, whole, tmp_path):
     with_workers = replace(config, run=tmp_path / "run", workers=2)
     assert in_a_fork(with_workers, kill_at="recorded:5") == -signal.SIGKILL

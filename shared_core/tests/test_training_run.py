@@ -8,14 +8,24 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from shared_core.checkpoints.store import Store
 from shared_core.checkpoints.weights import load_weights
 from shared_core.config import load_yaml
 from shared_core.errors import CheckpointError, NonFiniteError, RunFolderError
 from shared_core.reporting.events import read
+from shared_core.reporting.report import run_report
 from shared_core.testing.faults import fill_disk, small_disk
 from shared_core.testing.tiny_config import UNDEFINED, TinyConfig
 from shared_core.testing.tiny_run import TinyLearner, trace, train
+
+
+@pytest.fixture(autouse=True)
+def report(monkeypatch):
+    """Folders that got a report; drawing one takes longer than the run."""
+    reported = []
+    monkeypatch.setattr("shared_core.training.folder.run_report", reported.append)
+    return reported
 
 
 @pytest.fixture
@@ -31,8 +41,9 @@ def weights(folder):
     return load_weights(folder / "model.safetensors")
 
 
-def test_a_run_learns_and_fills_its_folder(config):
+def test_a_run_learns_and_fills_its_folder(config, report):
     summary = train(config)
+    assert report == [config.run]
     assert (summary.steps, summary.epochs, summary.stopped_by) == (12, 4, "epochs")
     assert [event["step"] for event in events(config, "train")] == list(range(1, 13))
     assert [event["step"] for event in events(config, "evaluate")] == [3, 6, 9, 12]
@@ -43,6 +54,14 @@ def test_a_run_learns_and_fills_its_folder(config):
     names = {path.name for path in config.run.iterdir()}
     assert names >= {"environment.json", "fingerprint.json", "summary.json", "model", "run.lock"}
     assert not any(name.startswith(".") for name in names)
+
+
+def test_the_report_reads_what_the_run_wrote(config, monkeypatch):
+    monkeypatch.setattr("shared_core.training.folder.run_report", run_report)
+    train(config)
+    page = (config.run / "report.html").read_text()
+    assert "score" in page
+    assert "0.4777" in page  # the last evaluation's error
 
 
 def test_one_seed_one_result_and_another_seed_another(config, tmp_path):

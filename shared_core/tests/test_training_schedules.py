@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from shared_core.training.schedules import (
     Progress,
     cosine,

@@ -20,9 +20,7 @@ def test_chunks_tile_every_video(lengths, chunk_length, data):
     """Whatever the offsets, the chunks of a video are its frames in order, none twice."""
     offsets = data.draw(
         st.none()
-        | st.lists(
-            st.integers(0, chunk_length - 1), min_size=len(lengths), max_size=len(lengths)
-        )
+        | st.lists(st.integers(0, chunk_length - 1), min_size=len(lengths), max_size=len(lengths))
     )
     table = cut_into_chunks(
         np.array(lengths), chunk_length, None if offsets is None else np.array(offsets)
@@ -98,7 +96,9 @@ def test_the_authors_order_is_whole_videos_side_by_side():
     table, plan = _plan(UpstreamPlan, [35, 10, 22], batch_size=3)
     batches = plan.batches(0)
     assert len(batches) == 4
-    by_video = {tuple(int(table.start[r]) if r != PADDING else -1 for r in s) for s in zip(*batches)}
+    by_video = {
+        tuple(int(table.start[r]) if r != PADDING else -1 for r in s) for s in zip(*batches)
+    }
     assert by_video == {(0, 10, 20, 30), (0, -1, -1, -1), (0, 10, 20, -1)}
 
 

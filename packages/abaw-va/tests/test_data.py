@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from abaw_va.config import AnnotationsConfig, FoldsConfig, TablesConfig
 from abaw_va.data.annotations import cut, read_annotation, source_video
 from abaw_va.data.batches import ChunkDataset, collate
 from abaw_va.data.folds import deal, describe, prepare
@@ -22,7 +23,6 @@ from abaw_va.data.layout import (
 )
 from abaw_va.data.prepare import from_annotations, from_tables
 from abaw_va.data.videos import VideoSet, fold_videos, split_videos
-from abaw_va.prepare_config import AnnotationsConfig, FoldsConfig, TablesConfig
 from abaw_va.synthetic import write_random_root
 from shared_core.data.features import FeatureFile, write_features
 from shared_core.data.loader import PADDING, ItemKey, generator
@@ -93,7 +93,10 @@ def test_training_statistics_are_those_of_all_frames(root):
     np.testing.assert_allclose(
         val.read(0, 0, 40), (raw - everything.mean(0)) / everything.std(0), atol=1e-4
     )
-    assert abs(np.concatenate([train.read(i, 0, n) for i, n in enumerate([90, 155, 33])]).mean()) < 1e-4
+    assert (
+        abs(np.concatenate([train.read(i, 0, n) for i, n in enumerate([90, 155, 33])]).mean())
+        < 1e-4
+    )
 
 
 def test_statistics_of_a_video_are_of_its_own_frames(root):

@@ -36,16 +36,24 @@ def test_acceptance_17_features_and_logits(network):
 
 @torch.inference_mode()
 def test_acceptance_17_the_path_through_the_convolutions_tells_faces_apart():
-    """With weights of usual size, against the same layers called one by one, concatenation by hand."""
+    """With weights of usual size, against the same layers called and concatenated by hand."""
     torch.manual_seed(0)
     network = DenseFace().eval()
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            torch.nn.init.kaiming_normal_(parameter)
     faces = rnd("gray_faces", (3, 1, 64, 64))
     maps = network.features.conv0(faces)
     for block in (1, 2, 3):
         for layer in getattr(network.features, f"denseblock{block}"):
             inside = layer.conv1(torch.relu(layer.norm1(maps)))
             maps = torch.cat([maps, layer.conv2(torch.relu(layer.norm2(inside)))], dim=1)
-        assert maps.shape == (3, (216, 300, 342)[block - 1], (32, 16, 8)[block - 1], (32, 16, 8)[block - 1])
+        assert maps.shape == (
+            3,
+            (216, 300, 342)[block - 1],
+            (32, 16, 8)[block - 1],
+            (32, 16, 8)[block - 1],
+        )
         if block < 3:
             transition = getattr(network.features, f"transition{block}")
             maps = transition.conv(torch.relu(transition.norm(maps)))
@@ -74,7 +82,9 @@ def test_the_network_has_the_authors_weights(network):
 def test_grey_is_opencv_s(crops):
     ours = grey(crops)[:, 0]
     for crop, luma in zip(crops, ours, strict=True):
-        reference = cv2.cvtColor(np.ascontiguousarray(crop.permute(1, 2, 0).numpy()), cv2.COLOR_RGB2GRAY)
+        reference = cv2.cvtColor(
+            np.ascontiguousarray(crop.permute(1, 2, 0).numpy()), cv2.COLOR_RGB2GRAY
+        )
         np.testing.assert_array_equal(luma, reference)
 
 
@@ -87,7 +97,9 @@ def test_faces_are_shrunk_as_opencv_does(crops):
 
 @pytest.mark.parametrize("classifier", [True, False])
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_rows_are_the_network_s_on_normalised_grey_faces(tmp_path, network, crops, suffix, classifier):
+def test_rows_are_the_network_s_on_normalised_grey_faces(
+    tmp_path, network, crops, suffix, classifier
+):
     state = {k: v for k, v in network.state_dict().items() if classifier or "classifier" not in k}
     path = tmp_path / f"denseface{suffix}"
     if suffix == ".pth":
@@ -99,7 +111,10 @@ def test_rows_are_the_network_s_on_normalised_grey_faces(tmp_path, network, crop
     assert (rows.shape, rows.dtype) == ((4, extractor.width), torch.float32)
     small = np.stack(
         [
-            cv2.resize(cv2.cvtColor(c.permute(1, 2, 0).numpy(), cv2.COLOR_RGB2GRAY).astype(np.float32), (64, 64))
+            cv2.resize(
+                cv2.cvtColor(c.permute(1, 2, 0).numpy(), cv2.COLOR_RGB2GRAY).astype(np.float32),
+                (64, 64),
+            )
             for c in crops
         ]
     )
@@ -112,5 +127,7 @@ def test_rows_are_the_network_s_on_normalised_grey_faces(tmp_path, network, crop
 def test_weights_of_another_network_are_refused(tmp_path):
     path = tmp_path / "other.safetensors"
     save_weights(path, {"fc.weight": torch.zeros(3, 3)})
-    with pytest.raises(CheckpointError, match="expected DenseFace, found weights of another network"):
+    with pytest.raises(
+        CheckpointError, match="expected DenseFace, found weights of another network"
+    ):
         DenseFaceExtractor(path)

@@ -56,7 +56,9 @@ def test_averages_equal_a_loop_over_frames(fps):
 
 
 def test_rows_that_are_missing_at_the_ends_repeat_the_first_and_last():
-    means = average_rows(count_rows(3) + 1, 1.0, np.array([-2.0, 1.0, 5.0]), np.array([-1.0, 4.0, 6.0]))
+    means = average_rows(
+        count_rows(3) + 1, 1.0, np.array([-2.0, 1.0, 5.0]), np.array([-1.0, 4.0, 6.0])
+    )
     np.testing.assert_allclose(means[:, 0], [1, (2 + 3 + 3) / 3, 3])
 
 
@@ -67,7 +69,7 @@ def test_a_long_average_keeps_its_digits():
 
 
 def test_acceptance_23_sound_of_a_24_fps_clip_is_aligned_at_its_end():
-    """At 24 fps the authors' 30 leaves the end of the sound unheard; by timestamps the last rows meet."""
+    """At 24 fps the authors' 30 leave the end of the sound unheard."""
     rows = np.zeros((500, 1), np.float32)  # 10 s of 20 ms rows
     rows[480:] = 1  # something sounds from 9.6 s on
     times = np.arange(240) / 24
@@ -78,7 +80,7 @@ def test_acceptance_23_sound_of_a_24_fps_clip_is_aligned_at_its_end():
 
 
 def test_a_frame_lasts_until_the_next_and_the_last_as_long_as_usual():
-    starts, ends = frame_spans(np.array([0.5, 0.6, 0.7, 1.5, 1.6]))
+    _, ends = frame_spans(np.array([0.5, 0.6, 0.7, 1.5, 1.6]))
     np.testing.assert_allclose(ends, [0.6, 0.7, 1.5, 1.6, 1.7])
     np.testing.assert_allclose(frame_spans(np.array([2.0]))[1], [2 + 1 / 30])
     assert frame_spans(np.array([0.5]), thirty_fps=True)[0][0] == 0

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from abaw_va.features.mapping import frame_spans
 from abaw_va.features.spectrum import log_mel, mel_weights
 from abaw_va.features.vggish import (
     WINDOW,
@@ -15,7 +16,6 @@ from abaw_va.features.vggish import (
     upstream_starts,
     window_starts,
 )
-from abaw_va.features.mapping import frame_spans
 from shared_core.checkpoints.weights import save_weights
 from shared_core.data.audio import Audio
 from shared_core.errors import CheckpointError
@@ -71,7 +71,9 @@ def test_acceptance_16_calling_twice_gives_the_same(golden, weights):
 
 def test_the_network_is_the_released_one(network):
     assert sum(parameter.numel() for parameter in network.parameters()) == 72_141_184
-    layers = [f"features.{n}" for n in (0, 3, 6, 8, 11, 13)] + [f"embeddings.{n}" for n in (0, 2, 4)]
+    layers = [f"features.{n}" for n in (0, 3, 6, 8, 11, 13)] + [
+        f"embeddings.{n}" for n in (0, 2, 4)
+    ]
     assert set(network.state_dict()) == {f"{x}.{y}" for x in layers for y in ("weight", "bias")}
 
 

@@ -155,7 +155,7 @@ def test_batch_ccc_in_its_odd_cases() -> None:
 def test_acceptance_07_batch_ccc_does_not_cancel_in_bf16_autocast() -> None:
     draw = torch.Generator().manual_seed(0)
     target = 0.8 + 0.05 * torch.randn(16, 250, 2, generator=draw)
-    # The prediction is representable in bf16: what is tested is the loss, not the rounding of its input.
+    # The prediction is a bf16 number: what is tested is the loss, not the rounding of its input.
     prediction = (0.8 + 0.05 * torch.randn(16, 250, 2, generator=draw)).bfloat16()
     prediction = (0.5 * prediction + 0.5 * target).bfloat16()
     valid = torch.ones(16, 250, dtype=torch.bool)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.resources import files
+from itertools import pairwise
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from abaw_va.config import (
     Compat,
     FclstmXl,
     Network,
+    TrainConfig,
     Transformer,
     TransformerAttention,
     TransformerLstm,
@@ -21,6 +24,7 @@ from abaw_va.model.blocks import sinusoids
 from abaw_va.model.carriers import block_means
 from abaw_va.model.initial import initialise
 from abaw_va.model.network import VaModel
+from shared_core.config import load_yaml, to_dict
 from shared_core.errors import ConfigError
 
 WIDTH = 12
@@ -66,7 +70,7 @@ ENCODER_LAYER = {
 }  # fmt: skip
 ENCODER = {
     "position_embeddings.weight": [512, 256],
-    **{f"encoder.layers.{i}.{key}": shape for i in range(4) for key, shape in ENCODER_LAYER.items()},
+    **{f"encoder.layers.{i}.{key}": size for i in range(4) for key, size in ENCODER_LAYER.items()},
     "linear.weight": [256, 256], "linear.bias": [256],
 }  # fmt: skip
 PROJECTING = {"affine.weight": [256, 1238], "affine.bias": [256], **ENCODER}
@@ -75,7 +79,7 @@ PROJECTING = {"affine.weight": [256, 1238], "affine.bias": [256], **ENCODER}
 def fully_connected(*widths: int) -> dict[str, list[int]]:
     """Keys `module.0`, `module.3`, ... and the output, of a regressor with dropout."""
     shapes = {}
-    for i, (before, after) in enumerate(zip(widths[:-2], widths[1:-1], strict=True)):
+    for i, (before, after) in enumerate(pairwise(widths[:-1])):
         shapes |= {f"module.{3 * i}.weight": [after, before], f"module.{3 * i}.bias": [after]}
     return shapes | {"fc_out.weight": [widths[-1], widths[-2]], "fc_out.bias": [widths[-1]]}
 
@@ -129,8 +133,11 @@ def test_acceptance_03_parameters_and_keys_are_those_of_the_authors(kind: str) -
 
 @pytest.mark.parametrize(
     ("settings", "count"),
-    [({"target": "both"}, 132_098), ({"target": "valence"}, 131_841)]
-    + [({"target": "both", "head": "distribution"}, 142_892)],
+    [
+        ({"target": "both"}, 132_098),
+        ({"target": "valence"}, 131_841),
+        ({"target": "both", "head": "distribution"}, 142_892),
+    ],
 )
 def test_acceptance_03_parameters_of_the_regressor(settings: dict[str, str], count: int) -> None:
     model = VaModel(VaModelConfig(**settings))
@@ -384,7 +391,7 @@ def test_hidden_size_of_minus_one_follows_the_input() -> None:
 
 
 def test_heads_that_do_not_divide_the_width_are_refused() -> None:
-    with pytest.raises(ConfigError, match="hidden_size.*multiple of 5"):
+    with pytest.raises(ConfigError, match=r"hidden_size.*multiple of 5"):
         VaModelConfig(model=Transformer(heads=5))
 
 
@@ -393,6 +400,25 @@ def test_hop_is_half_a_chunk_unless_the_network_carries_state() -> None:
         built(NETWORKS["fclstm-xl"]).hop
     ]
     assert hops == [10, 20, 5, 20]
+
+
+# Presets.
+
+
+@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize("upstream", [False, True])
+def test_presets_carry_the_authors_settings(kind: str, upstream: bool) -> None:
+    name = f"upstream-{kind}.yaml" if upstream else f"{kind}.yaml"
+    text = (files("abaw_va") / "presets" / name).read_text()
+    config = load_yaml(TrainConfig, f"data: somewhere\n{text}")
+    network = FILES[kind][0]
+    if upstream and isinstance(network, Transformer):
+        network = replace(network, hop=0)
+    assert config.model == network
+    assert config.learning_rate == (3e-5 if kind == "fclstm-xl" else 2e-5)
+    assert (config.constant_epochs, config.epochs) == (3 if kind == "fclstm-xl" else 10, 30)
+    assert set(to_dict(config.compat).values()) == {upstream}
+    assert config.clip == ("per-network" if upstream else "global")
 
 
 # Initial weights.

@@ -129,25 +129,25 @@ def test_attention_without_memory_is_a_transformer(tmp_path: Path) -> None:
 
 def test_a_file_of_another_network_is_refused_by_name(tmp_path: Path) -> None:
     authors_set(tmp_path, regress_layers="8,8")
-    with pytest.raises(CheckpointError, match="3_net_reg.pth.*missing module.3.weight"):
+    with pytest.raises(CheckpointError, match=r"3_net_reg.pth.*missing module.3.weight"):
         from_upstream(tmp_path, "3")
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="train_opt.conf.*options of the run"):
+    with pytest.raises(CheckpointError, match=r"train_opt.conf.*options of the run"):
         from_upstream(tmp_path, "3")
     authors_set(tmp_path)
-    with pytest.raises(CheckpointError, match="4_net_seq.pth or 4_net_fc.pth"):
+    with pytest.raises(CheckpointError, match=r"4_net_seq.pth or 4_net_fc.pth"):
         from_upstream(tmp_path, "4")
     (tmp_path / "3_net_attn.pth").unlink()
-    with pytest.raises(CheckpointError, match="3_net_attn.pth"):
+    with pytest.raises(CheckpointError, match=r"3_net_attn.pth"):
         from_upstream(tmp_path, "3")
 
 
 @pytest.mark.parametrize("change", [{"model": "mamba"}, {"nhead": 5}, {"hidden_size": "wide"}])
 def test_unknown_options_are_refused(change: dict[str, object], tmp_path: Path) -> None:
     authors_set(tmp_path, **change)
-    with pytest.raises(CheckpointError, match="train_opt.conf"):
+    with pytest.raises(CheckpointError, match=r"train_opt.conf"):
         from_upstream(tmp_path, "3")
 
 
@@ -168,5 +168,5 @@ def test_a_trained_encoder_starts_a_transformer_lstm_and_stays_fixed(tmp_path: P
 def test_an_encoder_of_another_width_is_not_transferred(tmp_path: Path) -> None:
     to_upstream(built(Transformer(**{**ATTENDING, "hidden_size": 8})), tmp_path, "9")
     student = built(NETWORKS["transformer_lstm"])
-    with pytest.raises(CheckpointError, match="wrong shape"):
+    with pytest.raises(CheckpointError, match=r"wrong shape"):
         transfer_encoder(student, tmp_path / "9_net_seq.pth")

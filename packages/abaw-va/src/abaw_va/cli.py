@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from shared_core.commands import Verb, main as run_commands
+from shared_core.commands import Verb
+from shared_core.commands import main as run_commands
 
 VERBS = (
     Verb(

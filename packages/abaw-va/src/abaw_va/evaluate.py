@@ -4,25 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from abaw_va.config import Smoothing
-from abaw_va.data.layout import TARGETS
-from abaw_va.data.videos import VideoSet
+from abaw_va.config import EvaluateConfig, Smoothing
+from abaw_va.data.layout import TARGETS, targets_path
+from abaw_va.data.videos import Video, VideoSet, fold_videos, split_videos
 from abaw_va.inference import infer
 from abaw_va.model.network import VaModel
-from abaw_va.results import Trace, mean_of, moments
+from abaw_va.perception import chosen_device, load_models
+from abaw_va.results import Trace, mean_of, moments, write_results
+from shared_core.commands import say
 from shared_core.data.loader import generator
+from shared_core.data.tables import write_json
+from shared_core.errors import DataError
 from shared_core.metrics import Measure, Moments, bootstrap
+from shared_core.reporting.figures import Bar, intervals
+from shared_core.reporting.figures import traces as time_traces
+from shared_core.reporting.page import Page
 
 VERSIONS = ("", "smoothed_")
 """Predictions as they are, and smoothed and clipped; prefixes of the measures' names."""
 
-Table = Float64[Tensor, "videos versions targets 6"]
+SHOWN_VIDEOS = 12
+"""Videos whose curves a report shows."""
+
+Table = Float64[np.ndarray, "videos versions targets 6"]
 """Moments of prediction and label: of each video, for each version and target."""
 
 
@@ -56,16 +67,27 @@ def moments_table(
     processes can share the work and the result is the same bit for bit.
     """
     targets = model.config.target_names
-    table = torch.zeros(len(videos), len(VERSIONS), len(targets), 6, dtype=torch.float64)
+    table = np.zeros((len(videos), len(VERSIONS), len(targets), 6))
     for index, traces in predict_videos(model, videos, smoothing, which):
         table[index] = _moments_row([traces[target] for target in targets])
     return table
 
 
-def _moments_row(traces: Sequence[Trace]) -> Float64[Tensor, "versions targets 6"]:
+def table_of(traces: Mapping[str, Mapping[str, Trace]], targets: Sequence[str]) -> Table:
+    """Moments of each labelled video, from traces by target and video."""
+    return np.stack(
+        [
+            _moments_row([traces[target][video] for target in targets])
+            for video, trace in traces[targets[0]].items()
+            if trace.label is not None
+        ]
+    )
+
+
+def _moments_row(traces: Sequence[Trace]) -> Float64[np.ndarray, "versions targets 6"]:
     """Moments of one video, a trace per target."""
     versions = (traces, [trace.smoothed() for trace in traces])
-    return torch.stack([torch.stack([moments(t).values for t in version]) for version in versions])
+    return np.array([[moments(trace).values for trace in version] for version in versions])
 
 
 @dataclass(frozen=True)
@@ -76,7 +98,7 @@ class MeanConcordance:
         values: moments of each video.
     """
 
-    values: Float64[Tensor, "videos targets 6"]
+    values: Float64[np.ndarray, "videos targets 6"]
     noun: str = "videos"
 
     def __len__(self) -> int:
@@ -84,8 +106,12 @@ class MeanConcordance:
 
     def __call__(self, drawn: Int64[Tensor, "samples videos"]) -> Float64[Tensor, " samples"]:
         """The score of each resample."""
-        of_targets = self.values[drawn].movedim(2, 1)
-        return Moments(of_targets).merge().concordance().mean(dim=-1)
+        of_targets = self.values[drawn.numpy()].swapaxes(1, 2)
+        return torch.from_numpy(Moments(of_targets).merge().concordance().mean(axis=-1))
+
+    def value(self) -> float:
+        """The score of all videos together."""
+        return float(self(torch.arange(len(self))[None]))
 
     def reason(self) -> str | None:
         """Why the score is undefined on all videos together; None where it is defined."""
@@ -121,8 +147,8 @@ def measures(
                 value=float(pairs.correlation()), reason=pairs.why_no_correlation()
             )
             found[f"{prefix}rmse_{target}"] = Measure(
-                value=float(pairs.mean_squared_error().sqrt()),
-                reason=None if pairs.n > 0 else "no annotated frame",
+                value=float(pairs.root_mean_squared_error()),
+                reason=None if pairs.values[0] > 0 else "no annotated frame",
                 higher_is_better=False,
             )
         found[f"{prefix}ccc"] = _concordance(MeanConcordance(values), seed, undefined_as_zero)
@@ -134,9 +160,8 @@ def _concordance(score: MeanConcordance, seed: int, undefined_as_zero: bool) -> 
         if undefined_as_zero:
             return Measure(value=0.0, reason=f"undefined, reported as 0: {reason}")
         return Measure(value=float("nan"), reason=reason)
-    everything = torch.arange(len(score))[None]
     interval = bootstrap(score, generator=generator(seed))
-    return Measure(value=float(score(everything))).with_interval(interval)
+    return Measure(value=score.value()).with_interval(interval)
 
 
 @dataclass(frozen=True)
@@ -155,14 +180,13 @@ class Evaluation:
 
 
 def evaluate(
-    models: Sequence[VaModel], videos: VideoSet, smoothing: Smoothing, *, seed: int = 0
+    models: Sequence[VaModel], videos: Sequence[VideoSet], smoothing: Smoothing, *, seed: int = 0
 ) -> Evaluation:
     """Judge the mean prediction of one or several networks on videos.
 
     Args:
-        models: networks in evaluation mode that read the features of `videos` and predict the same
-            targets.
-        videos: the videos, with labels or without.
+        models: networks in evaluation mode that predict the same targets.
+        videos: the same videos for each network, with the features that it reads.
         smoothing: moving average of the predictions.
         seed: key of the bootstrap.
 
@@ -170,22 +194,90 @@ def evaluate(
         NonFiniteError: a network predicts a value that is not finite.
         DataError: a feature value is not finite.
     """
-    targets = models[0].config.target_names
-    names = [video.id for video in videos.videos]
+    targets: tuple[str, ...] = models[0].config.target_names
+    names = [video.id for video in videos[0].videos]
     sets: list[dict[int, dict[str, Trace]]] = [
-        dict(predict_videos(model, videos, smoothing)) for model in models
+        dict(predict_videos(model, of_model, smoothing))
+        for model, of_model in zip(models, videos, strict=True)
     ]
     traces = {
         target: mean_of([{names[i]: of[i][target] for i in sorted(of)} for of in sets])
         for target in targets
     }
-    labelled = [name for name in names if traces[targets[0]][name].label is not None]
-    if not labelled:
+    if all(trace.label is None for trace in traces[targets[0]].values()):
         return Evaluation({}, traces, None)
-    table = torch.stack(
-        [_moments_row([traces[target][name] for target in targets]) for name in labelled]
-    )
+    table = table_of(traces, targets)
     as_zero = models[0].config.compat.undefined_ccc
-    return Evaluation(
-        measures(table, targets, seed=seed, undefined_as_zero=as_zero), traces, table
+    return Evaluation(measures(table, targets, seed=seed, undefined_as_zero=as_zero), traces, table)
+
+
+def open_videos(model: VaModel, root: Path, videos: Sequence[Video]) -> VideoSet:
+    """Videos of a data root with the features that a network reads.
+
+    Raises:
+        DataError: a file is missing or damaged, or the features are not as wide as the network's.
+    """
+    config = model.config
+    found = VideoSet(
+        root, videos, config.features, normalise=config.normalise, method=config.norm_method
     )
+    if found.width != config.input_width:
+        widths = ", ".join(f"{f} {w}" for f, w in zip(config.features, found.widths, strict=True))
+        raise DataError(
+            root,
+            f"{found.width} ({widths})",
+            expected=f"features of {config.input_width} columns in all, as the network was trained on",
+            remedy="Extract them with the weights that made the training features.",
+        )
+    return found
+
+
+def command(config: EvaluateConfig) -> None:
+    """`abaw-va evaluate`: measures, result files and a report."""
+    models = load_models(config.checkpoint, chosen_device(config.device))
+    splits = {
+        "val": split_videos(config.data, "val")
+        if config.fold is None
+        else fold_videos(config.data, config.fold)[1]
+    }
+    if config.test and targets_path(config.data, "test").is_file():
+        splits["test"] = split_videos(config.data, "test")
+    evaluations = {}
+    for split, videos in splits.items():
+        opened = [open_videos(model, config.data, videos) for model in models]
+        evaluations[split] = evaluate(models, opened, config.smoothing, seed=config.seed)
+        for target, traces in evaluations[split].traces.items():
+            write_results(config.out, split, target, traces)
+    judged = evaluations["val"].measures
+    write_json(config.out / "evaluation.json", {name: m.to_json() for name, m in judged.items()})
+    for name, measure in judged.items():
+        say(f"{name:<22} {measure}")
+    rates = {video.id: video.labels.frames_per_second for video in splits["val"]}
+    path = _page(config, evaluations["val"], rates).write(config.out / "report.html")
+    say(f"written to {config.out}; open {path}")
+
+
+def _page(config: EvaluateConfig, found: Evaluation, rates: Mapping[str, float]) -> Page:
+    page = Page("abaw-va evaluate", f"{', '.join(config.checkpoint)} on {config.data}")
+    bars = [
+        Bar(name=name, value=m.value, low=m.low, high=m.high)
+        for name, m in found.measures.items()
+        if "ccc" in name
+    ]
+    rows = [[name, str(measure)] for name, measure in found.measures.items()]
+    page.section("Measures").figure(intervals(bars, x="CCC", chance=0.0)).table(
+        ["measure", "value, with its 95 % interval over videos"],
+        rows,
+        caption="smoothed_: after the moving average, clipped to [-1, 1].",
+    )
+    section = page.section("Videos")
+    for video in list(next(iter(found.traces.values())))[:SHOWN_VIDEOS]:
+        curves = {}
+        for target, traces in found.traces.items():
+            smoothed = traces[video].smoothed()
+            curves[target] = smoothed.prediction
+            if smoothed.label is not None:
+                curves[f"{target}, labelled"] = smoothed.label
+        times_s = np.arange(len(next(iter(curves.values())))) / rates[video]
+        section.figure(time_traces(times_s, curves, title=video), wide=True)
+    return page

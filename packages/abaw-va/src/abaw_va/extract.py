@@ -19,7 +19,6 @@ from shared_core.data.faces import Person
 from shared_core.data.features import write_features
 from shared_core.errors import DataError
 
-
 _PERSONS: dict[str, Person] = {"_left": "left", "_right": "right"}
 
 
@@ -49,7 +48,7 @@ def extract(config: ExtractConfig) -> list[Path]:
             continue
         perceive = Perceiver(config, todo, chosen_device(config.device))
         rows: dict[str, dict[str, np.ndarray]] = {name: {} for name in todo}
-        for video, seen in _perceived(config, split_videos(config.data, split), files, perceive):
+        for video, seen in _perceived(split_videos(config.data, split), files, perceive):
             for name in todo:
                 rows[name][video.id] = _aligned(seen, name, video)
         for name in todo:
@@ -59,7 +58,7 @@ def extract(config: ExtractConfig) -> list[Path]:
 
 
 def _perceived(
-    config: ExtractConfig, videos: list[Video], files: dict[str, Path], perceive: Perceiver
+    videos: list[Video], files: dict[str, Path], perceive: Perceiver
 ) -> Iterator[tuple[Video, VideoFeatures]]:
     """Each video with its features; stretches of one person's video share one pass."""
     known = set(files)

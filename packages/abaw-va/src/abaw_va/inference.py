@@ -27,7 +27,9 @@ GROUP_FRAMES = 65_536
 class Frames(Protocol):
     """Videos whose features can be read slice by slice, such as `VideoSet`."""
 
-    lengths: np.ndarray
+    @property
+    def lengths(self) -> np.ndarray:
+        """Frames of each video: int64 [videos]."""
 
     def read(self, index: int, start: int, stop: int) -> Float[np.ndarray, "frames width"]:
         """Features of frames [start, stop) of a video."""
@@ -38,7 +40,11 @@ class FramesInMemory:
 
     def __init__(self, videos: Sequence[Float[np.ndarray, "frames width"]]) -> None:
         self.videos = videos
-        self.lengths = np.array([len(video) for video in videos], np.int64)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Frames of each video: int64 [videos]."""
+        return np.array([len(video) for video in self.videos], np.int64)
 
     def read(self, index: int, start: int, stop: int) -> Float[np.ndarray, "frames width"]:
         """Features of frames [start, stop) of a video."""

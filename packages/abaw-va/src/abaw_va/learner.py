@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import nn
 
-    from shared_core.training.hands import Hands
-
 
 class VaLearner(Learner):
     """Valence and arousal from chunks of features (spec section 4).
@@ -59,6 +56,12 @@ class VaLearner(Learner):
             gain=config.init_gain,
             same_projections=config.compat.init,
         )
+        if config.normalise and config.norm_method == "trn":
+            # They travel with the weights, for videos that are in no data root.
+            for name, values in zip(
+                ("feature_mean", "feature_scale"), train.training_statistics(), strict=True
+            ):
+                self.model.get_buffer(name).copy_(torch.from_numpy(values))
         if config.pretrained_encoder is not None:
             transfer_encoder(self.model, config.pretrained_encoder)
         self.network: VaModel = self.model
@@ -90,7 +93,7 @@ class VaLearner(Learner):
             batch.target[..., self.columns],
             batch.valid,
         )
-        return Outcome(loss=loss, logs=terms, skipped=not bool(batch.valid.any()))
+        return Outcome(loss=loss, logs=dict(terms), skipped=not bool(batch.valid.any()))
 
     def clip_groups(self) -> Sequence[nn.Module]:
         """The whole network, or each of its parts by itself as the authors clip."""
@@ -109,15 +112,13 @@ class VaLearner(Learner):
     @torch.inference_mode()
     def evaluate(self) -> Mapping[str, Measure]:
         """Measures on the validation videos, which the processes share among themselves."""
-        rank, world = 0, 1
-        if self._accelerator is not None and not self._weights_are_sharded:
-            rank, world = self._accelerator.process_index, self._accelerator.num_processes
-        share = range(rank, len(self.val), world)
+        share = range(len(self.val))[self._rank :: self._world]
+        if self._weights_are_sharded:
+            share = range(len(self.val))  # every forward pass is a common one
         table = moments_table(self.network, self.val, self.config.smoothing, share)
-        if world > 1:
-            assert self._accelerator is not None
-            on_device = table.to(self._accelerator.device)
-            table = self._accelerator.reduce(on_device, "sum").cpu()
+        if self._accelerator is not None and not self._weights_are_sharded:
+            on_device = torch.from_numpy(table).to(self._accelerator.device)
+            table = self._accelerator.reduce(on_device, "sum").cpu().numpy()
         return measures(
             table,
             self.config.target_names,
@@ -126,11 +127,17 @@ class VaLearner(Learner):
         )
 
     @property
+    def _rank(self) -> int:
+        return 0 if self._accelerator is None else int(self._accelerator.process_index)
+
+    @property
+    def _world(self) -> int:
+        return 1 if self._accelerator is None else int(self._accelerator.num_processes)
+
+    @property
     def _weights_are_sharded(self) -> bool:
-        """Then every forward pass is a common one: all processes see all videos."""
-        assert self._accelerator is not None
-        kind = self._accelerator.distributed_type
-        return kind in (DistributedType.DEEPSPEED, DistributedType.FSDP)
+        kinds = (DistributedType.DEEPSPEED, DistributedType.FSDP)
+        return self._accelerator is not None and self._accelerator.distributed_type in kinds
 
     def state(self) -> Mapping[str, Any]:
         """What the streams remember, of all processes, as [process, row, ...] tensors."""
@@ -143,18 +150,23 @@ class VaLearner(Learner):
     def _gathered(self, state: State | None) -> dict[str, Tensor]:
         if state is None:
             return {}
-        if self._accelerator is None or self._accelerator.num_processes == 1:
+        if self._accelerator is None or self._world == 1:
             return dict(state)
-        return {name: self._accelerator.gather(part.contiguous()) for name, part in state.items()}
+        # Memories may have grown to different lengths; empty slots in front count nothing.
+        return {
+            name: self._accelerator.gather(
+                self._accelerator.pad_across_processes(part.contiguous(), dim=1, pad_first=True)
+            )
+            for name, part in state.items()
+        }
 
     def _own(self, streams: Mapping[str, Tensor]) -> State | None:
         if not streams:
             return None
         device = next(self.network.parameters()).device
-        rank, world = 0, 1
-        if self._accelerator is not None:
-            rank, world = self._accelerator.process_index, self._accelerator.num_processes
-        return {name: part.chunk(world)[rank].to(device) for name, part in streams.items()}
+        return {
+            name: part.chunk(self._world)[self._rank].to(device) for name, part in streams.items()
+        }
 
 
 def video_sets(config: TrainConfig) -> tuple[VideoSet, VideoSet]:
@@ -229,8 +241,3 @@ def train(config: TrainConfig) -> Summary:
 def command(config: TrainConfig) -> None:
     """`abaw-va train`."""
     train(config)
-
-
-def newest_model(run: Path) -> VaModel:
-    """The finished model of a run folder."""
-    return VaModel.from_pretrained(run / "model")

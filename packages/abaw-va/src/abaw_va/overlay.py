@@ -55,7 +55,9 @@ def _panel(
             continue
         y = (0.5 - 0.46 * values[known, column]) * height
         points = np.stack([x[known], y], axis=1).round().astype(np.int32)
-        cv2.polylines(panel, [points], isClosed=False, color=colour, thickness=2, lineType=cv2.LINE_AA)
+        cv2.polylines(
+            panel, [points], isClosed=False, color=colour, thickness=2, lineType=cv2.LINE_AA
+        )
         place = (6 + 72 * column, 14)
         cv2.putText(panel, name, place, cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, 1, cv2.LINE_AA)
     return panel

@@ -12,11 +12,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from abaw_va.config import Perception
 from abaw_va.features.extractors import Extractor, extractor
 from abaw_va.features.stream import VideoFeatures, extract_video
+from abaw_va.model.network import VaModel
 from shared_core.data.face_detectors import CascadeDetector, YuNetDetector
 from shared_core.data.faces import Detector, FaceBoxes, Person
 from shared_core.errors import DataError, UsageError
 
-VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
+VIDEO_SUFFIXES = frozenset(
+    {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
+)
 """What is taken for a video in a folder; a file named by the user may have any other."""
 
 
@@ -27,7 +30,9 @@ def chosen_device(name: str) -> str:
         UsageError: cuda is asked for and there is none.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: there is no GPU that torch can use (see `abaw-va doctor`).")
+        raise UsageError(
+            "--device cuda: there is no GPU that torch can use (see `abaw-va doctor`)."
+        )
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
@@ -52,6 +57,18 @@ def find_videos(paths: Iterable[Path]) -> list[Path]:
     return found
 
 
+def load_models(checkpoints: Sequence[str], device: str) -> list[VaModel]:
+    """Networks from run folders, model folders or hub ids, ready to predict.
+
+    Raises:
+        UsageError: none is named.
+        CheckpointError: nothing is there, it is damaged, or it holds another model.
+    """
+    if not checkpoints:
+        raise UsageError("--checkpoint: expected at least one run folder, model folder or hub id.")
+    return [VaModel.from_pretrained(name, device=device) for name in checkpoints]
+
+
 class Perceiver:
     """Turns videos into features, with the detector and the networks loaded once.
 
@@ -66,7 +83,12 @@ class Perceiver:
     """
 
     def __init__(
-        self, settings: Perception, features: Sequence[str], device: str, *, thirty_fps: bool = False
+        self,
+        settings: Perception,
+        features: Sequence[str],
+        device: str,
+        *,
+        thirty_fps: bool = False,
     ) -> None:
         self.settings = settings
         self._thirty_fps = thirty_fps
@@ -81,9 +103,7 @@ class Perceiver:
         ]
         self._detector: Detector | None = None
 
-    def __call__(
-        self, path: Path, show: str = "", person: Person | None = None
-    ) -> VideoFeatures:
+    def __call__(self, path: Path, show: str = "", person: Person | None = None) -> VideoFeatures:
         """Features of a video, with a progress line on the terminal.
 
         Args:

@@ -13,12 +13,13 @@ from jaxtyping import Bool, Float64
 
 from abaw_va.config import Perception, PredictConfig, Smoothing
 from abaw_va.data.layout import TARGETS
+from abaw_va.data.statistics import standardised_by_itself
 from abaw_va.features.stream import VideoFeatures
 from abaw_va.inference import FramesInMemory, infer
 from abaw_va.method.smoothing import smooth_and_clip
 from abaw_va.model.network import VaModel
 from abaw_va.overlay import write_overlay
-from abaw_va.perception import Perceiver, chosen_device, find_videos
+from abaw_va.perception import Perceiver, chosen_device, find_videos, load_models
 from shared_core.commands import say
 from shared_core.data.atomic import replacing
 from shared_core.data.tables import read_json, write_csv, write_json
@@ -131,27 +132,20 @@ def predict(
 
 def _run(model: VaModel, seen: VideoFeatures) -> Float64[np.ndarray, "frames targets"]:
     """Raw predictions of one network."""
-    features = np.concatenate([seen.rows[name] for name in model.config.features], axis=1)
-    if features.shape[1] != model.config.input_width:
-        widths = ", ".join(f"{name} {seen.rows[name].shape[1]}" for name in model.config.features)
+    config = model.config
+    alone = config.normalise if config.norm_method == "batch" else ()
+    rows = [(name, seen.rows[name]) for name in config.features]
+    features = np.concatenate(
+        [standardised_by_itself(own) if name in alone else own for name, own in rows], axis=1
+    )
+    if features.shape[1] != config.input_width:
+        widths = ", ".join(f"{name} {own.shape[1]}" for name, own in rows)
         raise UsageError(
-            f"the network reads {model.config.input_width} columns, the extractors make "
+            f"the network reads {config.input_width} columns, the extractors make "
             f"{features.shape[1]} ({widths}).\nGive the extractors the weights it was trained with."
         )
     standard = model.standardised(torch.from_numpy(features)).numpy()
     return next(infer(model, FramesInMemory([standard])))[1]
-
-
-def load_models(checkpoints: Sequence[str], device: str) -> list[VaModel]:
-    """Networks from run folders, model folders or hub ids, ready to predict.
-
-    Raises:
-        UsageError: none is named.
-        CheckpointError: nothing is there, it is damaged, or it holds another model.
-    """
-    if not checkpoints:
-        raise UsageError("--checkpoint: expected at least one run folder, model folder or hub id.")
-    return [VaModel.from_pretrained(name, device=device) for name in checkpoints]
 
 
 def figure(prediction: VideoPrediction, title: str) -> Svg:
@@ -188,8 +182,7 @@ def command(config: PredictConfig) -> int:
         except UserError as error:
             failures += 1
             say(f"{name}: {error}")
-            page.section(video.name)
-            page.text(f"Not predicted: {error}")
+            page.section(video.name).note(f"Not predicted: {error}", warning=True)
     path = page.write(config.out / "report.html")
     say(f"written to {config.out}; open {path}")
     return 1 if failures else 0
@@ -267,8 +260,19 @@ def _summary(prediction: VideoPrediction) -> str:
 
 
 def _show(page: Page, video: Path, out: Path) -> None:
-    """Add a finished video to the report, from its files."""
+    """Add a finished video to the report, from its JSON."""
     content = read_json(out / f"{video.stem}.json")
-    page.section(video.name)
-    page.text(str(content["summary"]))
-    page.figure(Svg((out / f"{video.stem}.svg").read_text(encoding="utf-8")), video.name)
+    rows = content["frames"]
+
+    def column(name: str) -> Float64[np.ndarray, " frames"]:
+        return np.array([row[name] for row in rows], np.float64)  # null becomes NaN
+
+    shown = VideoPrediction(
+        times_s=column("time_s"),
+        values=np.stack([column(target) for target in TARGETS], axis=1),
+        face=column("face") > 0,
+        audio=column("audio") > 0,
+        boxes=np.full((len(rows), 4), np.nan),
+    )
+    section = page.section(video.name)
+    section.text(str(content["summary"])).figure(figure(shown, video.name), wide=True)

@@ -63,8 +63,13 @@ Traces = Mapping[str, Trace]
 
 
 def moments(trace: Trace) -> Moments:
-    """Moments of prediction and label over the annotated frames of a video."""
-    assert trace.label is not None
+    """Moments of prediction and label over the annotated frames of a video.
+
+    Raises:
+        ValueError: the video has no labels.
+    """
+    if trace.label is None:
+        raise ValueError("a trace without labels cannot be judged")
     known = np.isfinite(trace.label)
     return Moments.of(
         torch.from_numpy(trace.prediction[known]), torch.from_numpy(trace.label[known])
@@ -153,7 +158,9 @@ def mean_of(sets: Sequence[Traces]) -> dict[str, Trace]:
     }
 
 
-def combine(folders: Sequence[Path], split: str, target: str, *, smoothed: bool) -> dict[str, Trace]:
+def combine(
+    folders: Sequence[Path], split: str, target: str, *, smoothed: bool
+) -> dict[str, Trace]:
     """Mean of several result folders, video by video, from their clipped or smoothed files.
 
     Raises:
@@ -279,18 +286,18 @@ def best_window(traces: Traces, windows: Sequence[int] = SEARCHED) -> WindowSear
         Moments.stack([moments(replace(trace, window=window).smoothed()) for trace in labelled])
         for window in windows
     ]
-    table = torch.stack([part.values for part in of_window])  # [windows, videos, 6]
+    table = np.stack([part.values for part in of_window])  # [windows, videos, 6]
     together = Moments(table).merge().concordance()
     held_out = []
     for row in range(len(labelled)):
-        others = torch.cat([table[:, :row], table[:, row + 1 :]], dim=1)
+        others = np.delete(table, row, axis=1)
         scores = Moments(others).merge().concordance() if others.shape[1] else together
-        held_out.append(table[int(scores.nan_to_num(-2.0).argmax()), row])
-    best = int(together.nan_to_num(-2.0).argmax())
+        held_out.append(table[int(np.nan_to_num(scores, nan=-2.0).argmax()), row])
+    best = int(np.nan_to_num(together, nan=-2.0).argmax())
     return WindowSearch(
         windows[best],
         float(together[best]),
-        float(Moments(torch.stack(held_out)).merge().concordance()),
+        float(Moments(np.stack(held_out)).merge().concordance()),
     )
 
 

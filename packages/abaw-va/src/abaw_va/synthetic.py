@@ -70,7 +70,7 @@ def emotion(length: int, draw: torch.Generator, seconds: float = 1.5) -> Float[n
     smooth = gaussian_filter1d(noise, seconds * FRAME_RATE / 2, axis=0, mode="wrap")
     smooth /= smooth.std(axis=0) + 1e-12
     level = torch.randn(2, generator=draw).numpy() * 0.4
-    return np.tanh(0.7 * smooth + level).astype(np.float32)
+    return np.asarray(np.tanh(0.7 * smooth + level), np.float32)
 
 
 def draw_face(
@@ -107,13 +107,15 @@ def speak(
     arousal = np.interp(at, np.arange(len(labels)), labels[:, 1])
     valence = np.interp(at, np.arange(len(labels)), labels[:, 0])
     rhythm = torch.randn(len(labels), generator=draw).numpy()
-    talking = np.interp(at, np.arange(len(labels)), gaussian_filter1d(rhythm, 6, mode="wrap")) > -0.1
+    talking = (
+        np.interp(at, np.arange(len(labels)), gaussian_filter1d(rhythm, 6, mode="wrap")) > -0.1
+    )
     phase = 2 * np.pi * np.cumsum(person.pitch * 2 ** (0.6 * arousal)) / SOUND_RATE
     bright = 0.5 + 0.3 * valence
     tone = sum(np.sin(k * phase) * bright ** (k - 1) for k in range(1, 6))
     level = 0.08 * person.loudness * np.exp(0.8 * arousal)
     noise = 0.01 * torch.randn(samples, generator=draw).numpy()
-    return np.clip(level * talking * tone + noise, -1, 1).astype(np.float32)
+    return np.asarray(np.clip(level * talking * tone + noise, -1, 1), np.float32)
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,9 @@ def write_random_root(
                 values = np.tanh(0.1 * np.cumsum(steps, axis=0))
             valid = np.ones(n, dtype=bool)
             known = None if split == "test" else values.astype(np.float32)
-            targets[video] = Labels(n, known, valid if known is not None else ~valid, original=video)
+            targets[video] = Labels(
+                n, known, valid if known is not None else ~valid, original=video
+            )
         write_targets(targets_path(root, split), targets)
         for name, videos in rows.items():
             write_features(features_path(root, split, name), videos)

@@ -1,7 +1,7 @@
 """Checkpoints of the authors' code: one `.pth` file per sub-network and the options of the run.
 
-A set `<folder>/<prefix>_net_<name>.pth` with `<folder>/train_opt.conf` becomes a `VaModel`, and back.
-Sub-networks and their keys are named alike on both sides (spec 3.3), so nothing is renamed.
+The files `<folder>/<prefix>_net_<name>.pth` and `<folder>/train_opt.conf` become a `VaModel`, and
+back. Sub-networks and their keys are named alike on both sides (spec 3.3): nothing is renamed.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def to_upstream(model: VaModel, folder: Path, prefix: str) -> None:
 def transfer_encoder(model: VaModel, path: Path) -> None:
     """Start a transformer-lstm from the `_seq` file of a trained transformer, and freeze that part.
 
-    The projection becomes the network's first layer, everything else its encoder. The projection had
-    no activation where it was trained: `fc_activation` says whether it gets one here.
+    The projection becomes the network's first layer, everything else its encoder. Where it was
+    trained, the projection had no activation: `fc_activation` says whether it gets one here.
 
     Raises:
         CheckpointError: the file is unsafe or damaged, or its shapes are others.
@@ -93,7 +93,7 @@ def _read_options(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             path,
             f"not readable ({error})",
-            expected="the options of the run, which the authors' training writes beside its weights",
+            expected="the options of the run, which training writes beside its weights",
         ) from error
     if not isinstance(options, dict):
         raise CheckpointError(path, type(options).__name__, expected="options by name")

@@ -81,7 +81,7 @@ class Pretrained:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             temporary = folder / f".{WEIGHTS}.writing"
-            save_weights(temporary, cast(nn.Module, self).state_dict(), {"format": "pt"})
+            save_weights(temporary, cast("nn.Module", self).state_dict(), {"format": "pt"})
             sync_file(temporary)
             about = {
                 "format": _FORMAT,
@@ -138,9 +138,9 @@ class Pretrained:
         _verify_weights(weights, about["weights"])
         config = cls.load_config(about["config"], where=str(folder / CONFIG))
         with torch.random.fork_rng(devices=[]):  # loading must not move anyone's random numbers
-            model = cast(nn.Module, cls(config))  # type: ignore[call-arg]
+            model = cast("nn.Module", cls(config))  # type: ignore[call-arg]
         load_into(model, load_weights(weights), path=weights)
-        return cast(Self, model.eval().to(device or "cpu"))
+        return cast("Self", model.eval().to(device or "cpu"))
 
     def push_to_hub(
         self,
@@ -245,7 +245,7 @@ def _read_about(path: Path) -> dict[str, Any]:
         raise CheckpointError(path, "something else", expected="what save_pretrained writes")
     if about["format"] != _FORMAT:
         raise CheckpointError(path, f"{about['format']}", expected=f"format {_FORMAT}")
-    return cast(dict[str, Any], about)
+    return cast("dict[str, Any]", about)
 
 
 def _verify_weights(path: Path, expected: Mapping[str, Any]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pickle
+import pickletools
 import re
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -23,6 +25,7 @@ _WRAPPERS = (
     "model_state_dict",
     "model",
 )  # where frameworks put the weights in a `.pth`
+_BEGINNING = 1 << 20  # bytes of a pickle in which the first name it asks for is looked for
 _SHOWN = 8  # keys listed in a message before "and n more"
 
 
@@ -138,19 +141,19 @@ def _refuse_bomb(path: Path) -> None:
 
 
 def _refusal(path: Path, error: Exception) -> CheckpointError:
+    """Why a file is not read; not in the words of torch, which advises to read it anyhow."""
     text = str(error)
-    unsafe = re.search(r"GLOBAL (\S+)|class (\S+) but|(?:function|global) ['`]?([\w.]+\.\w+)", text)
+    named = re.search(r"GLOBAL (\S+)", text)
+    name = named[1] if named else _first_global(path)
     if "legacy .tar" in text or "TorchScript" in text:
         found = "an old format of torch that can only be read by running code from the file"
-    elif unsafe:
-        name = next(group for group in unsafe.groups() if group)
+    elif isinstance(error, pickle.UnpicklingError) and name:
         found = f"{name}, which is code that loading would run"
     else:
-        first_line = text.strip().partition("\n")[0][:200]
         return CheckpointError(
             path,
-            f"not a readable torch checkpoint ({type(error).__name__}: {first_line})",
-            remedy="The file may be cut short: get it again and compare its size or checksum.",
+            f"not a readable torch checkpoint ({type(error).__name__})",
+            remedy="It may be cut short: get it again from its source, and compare the size.",
         )
     return CheckpointError(
         path,
@@ -159,6 +162,22 @@ def _refusal(path: Path, error: Exception) -> CheckpointError:
         remedy="Nothing of it was run. Ask its author for a safetensors file, or for one written "
         "with torch.save(model.state_dict(), ...).",
     )
+
+
+def _first_global(path: Path) -> str:
+    """The first name that a bare pickle of protocol 4 or 5 asks for, found without unpickling."""
+    strings: list[str] = []
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(_BEGINNING)
+        for operation, argument, _ in pickletools.genops(beginning):
+            if operation.name == "STACK_GLOBAL":
+                return ".".join(strings[-2:])
+            if isinstance(argument, str):
+                strings.append(argument)
+    except ValueError:  # not a pickle, or cut short
+        pass
+    return ""
 
 
 def _tensors_by_name(path: Path, content: Any) -> dict[str, Tensor]:

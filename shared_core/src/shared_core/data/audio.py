@@ -72,14 +72,16 @@ def read_audio(path: Path | str, rate: int = 16_000, stream: int = 0) -> Audio |
         return None
     start_s = min(begin for begin, _ in pieces)
     places = [round((begin - start_s) * rate) for begin, _ in pieces]
-    whole = np.zeros(max(at + len(piece) for at, (_, piece) in zip(places, pieces, strict=True)), np.float32)
+    whole = np.zeros(
+        max(at + len(piece) for at, (_, piece) in zip(places, pieces, strict=True)), np.float32
+    )
     for at, (_, piece) in zip(places, pieces, strict=True):
         whole[at : at + len(piece)] = piece
     return Audio(samples=whole, rate=rate, start_s=start_s)
 
 
 class _Stretch:
-    """Sound without a gap: resampled while it is decoded, so that the source is never held whole."""
+    """Sound without a gap, resampled while it is decoded: the source is never held whole."""
 
     def __init__(self, first: Any, rate: int) -> None:
         self.start_s = 0.0 if first.time is None else first.time

@@ -1,4 +1,4 @@
-"""Detectors of faces: OpenCV's cascades, which need nothing, and YuNet, which needs a file or one download."""
+"""Detectors of faces: OpenCV's cascades, which need no file, and YuNet: a file or one download."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from shared_core.data.faces import Detector, Face, FaceBoxes, Image, cv2, without_doubles
+from shared_core.data.faces import Detector, Face, Image, cv2, without_doubles
 from shared_core.errors import DataError, UsageError
 
 YUNET_URL = (
@@ -19,10 +19,11 @@ YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4
 
 
 class CascadeDetector:
-    """Viola and Jones's cascades (2001) as OpenCV ships them; about 40 ms a picture on one CPU core.
+    """Viola and Jones's cascades (2001) as OpenCV ships them; they work offline.
 
-    Looks for upright frontal faces; where there is none, for faces tilted by 25 degrees; where there
-    is none either, for profiles to both sides: each look is more tolerant and more often wrong.
+    Looks for upright frontal faces; where there is none, for faces tilted by 25 degrees; where
+    there is none either, for profiles to both sides: each look finds more and errs more often. So
+    beside a frontal face, a profile is not seen.
 
     Args:
         width: pixels the picture is shrunk to; smaller is faster and misses small faces.
@@ -64,7 +65,9 @@ class CascadeDetector:
             minSize=(smallest, smallest),
         )
         back = cv2.invertAffineTransform(view)
-        for (x, y, w, h), votes in zip(np.reshape(boxes, (-1, 4)).tolist(), np.ravel(agreeing), strict=True):
+        for (x, y, w, h), votes in zip(
+            np.reshape(boxes, (-1, 4)).tolist(), np.ravel(agreeing), strict=True
+        ):
             cx, cy = (float(value) for value in back @ (x + w / 2, y + h / 2, 1))
             left, right = (cx - w / 2) / width, (cx + w / 2) / width
             top, bottom = (cy - h / 2) / height, (cy + h / 2) / height
@@ -96,7 +99,9 @@ class YuNetDetector:
     ) -> None:
         path = _downloaded_yunet() if path is None else Path(path)
         if not path.is_file():
-            raise DataError(path, "there is no such file", remedy=f"YuNet's weights are at {YUNET_URL}")
+            raise DataError(
+                path, "there is no such file", remedy=f"YuNet's weights are at {YUNET_URL}"
+            )
         self._longest = longest
         try:
             self._net = cv2.FaceDetectorYN.create(str(path), "", (longest, longest), threshold)
@@ -122,24 +127,25 @@ def _yunet_face(row: np.ndarray, size: tuple[int, int]) -> Face:
 
 
 def _downloaded_yunet() -> Path:
-    from shared_core.data.download import fetch  # needs the network and an extra: only when asked for
+    from shared_core.data.download import (
+        fetch,
+    )  # needs the network and an extra: only when asked for
 
     return fetch(YUNET_URL, YUNET_SHA256, Path.home() / ".cache" / "shared-core")
 
 
-def face_source(name: Path | str) -> Detector | FaceBoxes:
-    """What finds the faces: "cascade", "yunet" (downloaded once), an .onnx file of YuNet's, or a .csv of boxes.
+def detector(name: str = "cascade", weights: Path | str | None = None) -> Detector:
+    """A detector by name: "cascade", or "yunet" with its file (None: downloaded once).
 
     Raises:
-        UsageError: none of these.
-        DataError: the file cannot be used.
+        UsageError: another name, or weights for the cascades, which have none.
+        DataError: the weights cannot be used.
     """
-    if name == "cascade":
-        return CascadeDetector()
     if name == "yunet":
-        return YuNetDetector()
-    if Path(name).suffix == ".onnx":
-        return YuNetDetector(name)
-    if Path(name).suffix == ".csv":
-        return FaceBoxes(name)
-    raise UsageError(f"faces: expected cascade, yunet, an .onnx or a .csv file, found {str(name)!r}.")
+        return YuNetDetector(weights)
+    if name == "cascade" and weights is None:
+        return CascadeDetector()
+    hint = " with weights" if weights else ""
+    raise UsageError(
+        f"face detector: expected cascade, or yunet with weights, found {name!r}{hint}."
+    )

@@ -31,7 +31,7 @@ SAME_FACE = 0.3
 """Two boxes with at least this intersection over union, shortly after one another, are one face."""
 
 _TEMPLATE = np.array([[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]]) / 112
-"""Where the landmarks come to lie in an aligned crop, as fractions (the usual 112-pixel face crop)."""
+"""Where the landmarks come to lie in an aligned crop: fractions of the usual 112 pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +85,10 @@ def without_doubles(faces: Sequence[Face], limit: float = SAME_FACE) -> list[Fac
 
 
 class FaceBoxes:
-    """Boxes from a CSV file with the columns `frame,x0,y0,x1,y1` and, where it has several people, `person`.
+    """Boxes from a CSV file with the columns `frame,x0,y0,x1,y1` and, optionally, `person`.
 
-    `frame` counts from 0; coordinates are fractions. A frame may have several rows, or none.
+    `frame` counts from 0; coordinates are fractions. A frame may have several rows, or none. Where
+    the column `person` names "left" or "right", it decides who is who, not the place.
 
     Raises:
         DataError: the file cannot be read, or a box is empty or given in pixels; names the row.
@@ -95,7 +96,9 @@ class FaceBoxes:
 
     def __init__(self, path: Path | str) -> None:
         columns = {"frame": int, "x0": float, "y0": float, "x1": float, "y1": float}
-        self._faces: dict[int, list[Face]] = {}
+        if _has_people(Path(path)):
+            columns |= {"person": str}
+        self._faces: dict[int, list[tuple[str, Face]]] = {}
         for line, row in read_csv(path, columns):
             box = (row["x0"], row["y0"], row["x1"], row["y1"])
             if not (box[0] < box[2] and box[1] < box[3] and min(box) > -1 and max(box) < 2):
@@ -106,18 +109,30 @@ class FaceBoxes:
                     expected="a box x0 < x1, y0 < y1, in fractions of the picture",
                     remedy="Divide pixels by the picture's width and height.",
                 )
-            self._faces.setdefault(row["frame"], []).append(Face(box=box))
+            named = row.get("person", ""), Face(box=box)
+            self._faces.setdefault(row["frame"], []).append(named)
+        self._people = {name for rows in self._faces.values() for name, _ in rows}
 
-    def at(self, index: int) -> list[Face]:
-        """The faces of one frame."""
-        return self._faces.get(index, [])
+    def face(self, index: int, person: Person, before: Face | None) -> Face | None:
+        """A person's face in one frame: by name where the table has that name, else by `pick`."""
+        rows = self._faces.get(index, [])
+        if person in self._people:
+            return next((face for name, face in rows if name == person), None)
+        return pick([face for _, face in rows], person, before)
+
+
+def _has_people(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return b"person" in file.readline()
 
 
 def pick(faces: Sequence[Face], person: Person, before: Face | None) -> Face | None:
     """The face of the person who is followed, among all faces of a picture.
 
-    "left" and "right" order the two largest faces. A face alone in the picture is taken for the person
-    when it lies where the person was `before` or, with nothing before, in that half of the picture.
+    "left" and "right" order the two largest faces. A face alone in the picture is taken for the
+    person when it lies where the person was `before` or, with nothing before, in that half of it.
     "largest" stays with the face `before` until another is more than twice as large.
 
     Returns:
@@ -127,7 +142,9 @@ def pick(faces: Sequence[Face], person: Person, before: Face | None) -> Face | N
         return None
     by_size = sorted(faces, key=lambda face: -face.area)
     if person == "largest":
-        same = [f for f in by_size if before is not None and overlap(f.box, before.box) >= SAME_FACE]
+        same = [
+            f for f in by_size if before is not None and overlap(f.box, before.box) >= SAME_FACE
+        ]
         return same[0] if same and 2 * same[0].area >= by_size[0].area else by_size[0]
     if len(faces) > 1:
         left, right = sorted(by_size[:2], key=lambda face: face.middle)
@@ -147,10 +164,10 @@ def follow(
 ) -> Iterator[tuple[Frame, Face | None]]:
     """Pair every frame with the face of one person, or with None where it is not seen.
 
-    A detector looks at every `every`-th frame and the last. Between two looks that found the same face,
-    the box moves evenly from one to the other; where they disagree (a cut, a face that comes or goes),
-    the detector looks at each frame between. So at most `every` frames are held, and a face that is
-    seen for less than `every` frames can be missed.
+    A detector looks at every `every`-th frame and the last. Between two looks that found the same
+    face, the box moves evenly from one to the other; where they disagree (a cut, a face that comes
+    or goes), the detector looks at each frame between. So at most `every` frames are held, and a
+    face that is seen for less than `every` frames can be missed.
 
     Args:
         frames: a video, in order.
@@ -161,7 +178,7 @@ def follow(
     if isinstance(source, FaceBoxes):
         face: Face | None = None
         for frame in frames:
-            face = pick(source.at(frame.index), person, face)
+            face = source.face(frame.index, person, face)
             yield frame, face
         return
     before: Face | None = None
@@ -198,20 +215,24 @@ def _faces_of(
 def between(a: Face, b: Face, share: float) -> Face:
     """The face `share` (0 to 1) of the way from one to another."""
     mix = [(1 - share) * one + share * other for one, other in zip(a.box, b.box, strict=True)]
-    both = a.landmarks is not None and b.landmarks is not None
+    marks = None
+    if a.landmarks is not None and b.landmarks is not None:
+        marks = a.landmarks + share * (b.landmarks - a.landmarks)
     return Face(
         box=(mix[0], mix[1], mix[2], mix[3]),
         score=(1 - share) * a.score + share * b.score,
-        landmarks=(1 - share) * a.landmarks + share * b.landmarks if both else None,
+        landmarks=marks,
     )
 
 
-def crop(image: Image, face: Face, size: int, margin: float = 0.15) -> UInt8[np.ndarray, "size size 3"]:
+def crop(
+    image: Image, face: Face, size: int, margin: float = 0.15
+) -> UInt8[np.ndarray, "size size 3"]:
     """Cut a face out as a square picture.
 
-    With landmarks, the face is turned, scaled and shifted so that they come closest (least squares) to
-    their usual places; else the box, made square around its centre and widened, is scaled. What lies
-    outside the picture repeats its border.
+    With landmarks, the face is turned, scaled and shifted so that they come closest (least squares)
+    to their usual places; else the box, made square around its centre and widened, is scaled. What
+    lies outside the picture repeats its border.
 
     Args:
         image: RGB.
@@ -236,9 +257,7 @@ def _aligned(image: Image, landmarks: np.ndarray, size: int) -> Image:
         smaller = max(1, round(width * scale)), max(1, round(height * scale))
         image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)
         moved = similarity(landmarks * smaller, _TEMPLATE * size)
-    return np.asarray(
-        cv2.warpAffine(image, moved, (size, size), borderMode=cv2.BORDER_REPLICATE)
-    )
+    return np.asarray(cv2.warpAffine(image, moved, (size, size), borderMode=cv2.BORDER_REPLICATE))
 
 
 def _square(image: Image, box: Box, margin: float) -> Image:
@@ -249,13 +268,13 @@ def _square(image: Image, box: Box, margin: float) -> Image:
     left, top = round((x0 + x1 - side) / 2), round((y0 + y1 - side) / 2)
     columns = np.clip(np.arange(left, left + side), 0, width - 1)
     rows = np.clip(np.arange(top, top + side), 0, height - 1)
-    return image[rows[:, None], columns]
+    return np.asarray(image[rows[:, None], columns])
 
 
 def similarity(
     source: Float[np.ndarray, "points 2"], target: Float[np.ndarray, "points 2"]
 ) -> Float[np.ndarray, "2 3"]:
-    """The rotation, scale and shift that bring points closest to others (Umeyama, 1991), as [A | b]."""
+    """The rotation, scale and shift [A | b] that bring points closest to others (Umeyama, 1991)."""
     middle, aim = source.mean(axis=0), target.mean(axis=0)
     spread = source - middle
     u, singular, vt = np.linalg.svd((target - aim).T @ spread)

@@ -57,7 +57,9 @@ def decoded(container: Any, stream: Any, path: Path | str) -> Iterator[Any]:
 
     def damage(found: str) -> DataError:
         where = f"{stream.type} frame {count} (after {time_s:.3f} s)"
-        return DataError(path, f"{found}; the file is cut short or damaged", where=where, remedy=REPAIR)
+        return DataError(
+            path, f"{found}; the file is cut short or damaged", where=where, remedy=REPAIR
+        )
 
     try:
         for packet in container.demux(stream):

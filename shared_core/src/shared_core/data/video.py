@@ -191,7 +191,9 @@ def _video_stream(container: Any, stream: int, path: Path | str) -> Any:
     if not found:
         raise DataError(path, "no video stream", expected="a video")
     if not 0 <= stream < len(found):
-        raise DataError(path, f"{len(found)} (0 to {len(found) - 1})", expected=f"a video stream {stream}")
+        raise DataError(
+            path, f"{len(found)} (0 to {len(found) - 1})", expected=f"a video stream {stream}"
+        )
     return found[stream]
 
 
@@ -200,7 +202,7 @@ def _rate(video: Any) -> Fraction:
 
 
 def _upright(frame: Any) -> UInt8[np.ndarray, "height width 3"]:
-    """RGB, turned counter-clockwise as the display matrix asks (phones store portrait on its side)."""
+    """RGB, turned as the display matrix asks: phones store portrait pictures on their side."""
     quarter_turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), quarter_turns))
 
@@ -227,7 +229,9 @@ class VideoWriter:
         self._stream: Any = None
         self._count = 0
 
-    def write(self, image: UInt8[np.ndarray, "height width 3"], time_s: float | None = None) -> None:
+    def write(
+        self, image: UInt8[np.ndarray, "height width 3"], time_s: float | None = None
+    ) -> None:
         """Append a frame, shown from `time_s` (increasing; default: counted from the rate).
 
         Raises:

@@ -215,18 +215,17 @@ def _on_cpu(settings: LaunchSettings, preset: Preset | None, sharding: Sharding)
 
 def _refuse_other_settings(settings: LaunchSettings) -> None:
     """The train command's settings hold; one that `accelerate launch` says otherwise is refused."""
-    precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if precision not in ("no", settings.precision):
-        raise LaunchError(
-            f"accelerate launch says precision {precision}, the train command "
-            f"{settings.precision}.\nSay --precision {precision} to the train command."
-        )
-    steps = os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
-    if steps not in ("1", "auto", str(settings.accumulate)):
-        raise LaunchError(
-            f"accelerate launch says {steps} accumulation steps, the train command "
-            f"{settings.accumulate}.\nSay --accumulate {steps} to the train command."
-        )
+    for variable, flag, ours, unsaid in (
+        ("MIXED_PRECISION", "--precision", settings.precision, ("no",)),
+        ("GRADIENT_ACCUMULATION_STEPS", "--accumulate", str(settings.accumulate), ("1", "auto")),
+        ("GRADIENT_CLIPPING", "--clip-norm", str(settings.clip_norm), ("auto",)),
+    ):
+        theirs = os.environ.get(f"ACCELERATE_{variable}", ours)
+        if theirs not in (ours, *unsaid):
+            raise LaunchError(
+                f"accelerate launch says {theirs} for {variable.lower()}, the train command {ours}."
+                f"\nSay {flag} {theirs} to the train command."
+            )
 
 
 def _mixed_precision(settings: LaunchSettings, sharding: Sharding) -> str:
@@ -247,13 +246,15 @@ def fsdp_plugin(preset: Preset | None) -> FullyShardedDataParallelPlugin:
 def _deepspeed(
     settings: LaunchSettings, preset: Preset | None, count: int, on_cpu: bool
 ) -> DeepSpeedPlugin:
-    if on_cpu and not torch.cuda.is_initialized():
+    if on_cpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # accelerate would take a GPU it sees
     for module in ("transformers", "deepspeed"):
         if importlib.util.find_spec(module) is None:
             require(module, "deepspeed")
     if on_cpu:
         skip_shared_memory_build()
+    # accelerate refuses a configuration beside fields of its own file; ours takes those in.
+    os.environ.pop("ACCELERATE_CONFIG_DS_FIELDS", None)
     return DeepSpeedPlugin(
         hf_ds_config=deepspeed_config(settings, preset, count), zero3_init_flag=False
     )

@@ -39,7 +39,7 @@ def all_reduce_sum(tensor: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]
     """
     if not is_connected():
         return tensor
-    summed: Tensor = _SumOverRanks.apply(tensor)  # type: ignore[no-untyped-call]
+    summed: Tensor = _SumOverRanks.apply(tensor)
     return summed
 
 

@@ -1,8 +1,7 @@
-"""Metrics of predictions against targets: streaming, mergeable, in float64, and honest where undefined.
+"""Metrics of predictions against targets: streaming, mergeable, float64, honest where undefined.
 
-The functions take two tensors of one shape and give a 0-d float64 tensor, NaN where undefined. The classes
-stream (`update`), merge over shards and processes, and `measure()` the value with its reason.
-Each name is imported when it is first used, so that `Measure` costs no import of torch.
+The functions take two tensors of one shape and give a 0-d float64 tensor, NaN where undefined. The
+classes stream (`update`), merge over shards and processes, and `measure()` a value with its reason.
 """
 
 from __future__ import annotations
@@ -24,21 +23,41 @@ if TYPE_CHECKING:
     from shared_core.metrics.measure import Interval, Measure
     from shared_core.metrics.moments import Moments
 
-_MODULES = {
-    "agreement": ("CCC", "ccc"),
-    "correlation": ("KRCC", "PLCC", "SRCC", "FittedPLCC", "krcc", "plcc", "srcc"),
-    "error": ("MAE", "RMSE", "FittedRMSE", "mae", "rmse"),
-    "intervals": ("GroupScore", "ItemScore", "bootstrap", "bootstrap_difference"),
-    "logistic": ("FitError", "Logistic", "fit_logistic"),
-    "measure": ("Interval", "Measure"),
-    "moments": ("Moments",),
-}
-_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+__all__ = [
+    "CCC",
+    "KRCC",
+    "MAE",
+    "PLCC",
+    "RMSE",
+    "SRCC",
+    "FitError",
+    "FittedPLCC",
+    "FittedRMSE",
+    "GroupScore",
+    "Interval",
+    "ItemScore",
+    "Logistic",
+    "Measure",
+    "Moments",
+    "bootstrap",
+    "bootstrap_difference",
+    "ccc",
+    "fit_logistic",
+    "krcc",
+    "mae",
+    "plcc",
+    "rmse",
+    "srcc",
+]
 
-__all__ = sorted(_HOMES)  # noqa: PLE0605
+_MODULES = ("measure", "moments", "agreement", "logistic", "correlation", "error", "intervals")
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    # On first use, and in this order: reports use `Measure` without importing torch.
+    if name in __all__:
+        for module in _MODULES:
+            namespace = vars(import_module(f"{__name__}.{module}"))
+            if name in namespace:
+                return namespace[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

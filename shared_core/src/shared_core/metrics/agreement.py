@@ -6,20 +6,20 @@ from jaxtyping import Float64, Real
 from torch import Tensor
 
 from shared_core.metrics.moments import Moments, MomentsMetric
-from shared_core.metrics.pairs import Score
+from shared_core.metrics.pairs import Score, as_scalar
 
 
 def ccc(prediction: Real[Tensor, "..."], target: Real[Tensor, "..."]) -> Float64[Tensor, ""]:
     """Concordance correlation coefficient (Lin, 1989), in [-1, 1]; higher is better.
 
-    CCC = 2 cov(p, t) / (var(p) + var(t) + (mean(p) - mean(t))^2), with population moments in float64.
+    CCC = 2 cov(p, t) / (var(p) + var(t) + (mean(p) - mean(t))^2), population moments in float64.
     One of the two constant: 0. Both constant, or fewer than 2 values: undefined, NaN.
 
     Raises:
         ValueError: the shapes differ.
         NonFiniteError: a value is NaN or infinite; names the first index.
     """
-    return Moments.of(prediction, target).concordance()
+    return as_scalar(Moments.of(prediction, target).concordance())
 
 
 class CCC(MomentsMetric):
@@ -32,4 +32,5 @@ class CCC(MomentsMetric):
 
     def evaluate(self) -> Score:
         """CCC of everything seen, and the reason where it is undefined."""
-        return self.moments.concordance(), self.moments.why_no_concordance()
+        moments = self.moments
+        return as_scalar(moments.concordance()), moments.why_no_concordance()

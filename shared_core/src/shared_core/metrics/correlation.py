@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float64, Real
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
@@ -21,6 +20,7 @@ from shared_core.metrics.pairs import (
     Score,
     ValuesMetric,
     as_array,
+    as_scalar,
     checked_pairs,
     why_no_correlation,
 )
@@ -52,7 +52,7 @@ def plcc(
 def srcc(prediction: Real[Tensor, "..."], target: Real[Tensor, "..."]) -> Float64[Tensor, ""]:
     """Spearman's rank correlation: PLCC of the ranks, where ties share their average rank.
 
-    Computed on the CPU in O(n log n). Up to 200 000 pairs every sum is exact in float64, so that the
+    Computed on the CPU in O(n log n). Up to 200 000 pairs every sum is exact in float64, so the
     result does not depend on the order of the pairs.
 
     Raises:
@@ -84,11 +84,11 @@ class PLCC(MomentsMetric):
 
     def evaluate(self) -> Score:
         """PLCC of everything seen, and the reason where it is undefined."""
-        return self.moments.correlation(), self.moments.why_no_correlation()
+        return _linear(self.moments)
 
 
 class FittedPLCC(ValuesMetric):
-    """Streaming linear correlation after the VQEG logistic, see `plcc(..., fit=...)`; keeps all values.
+    """Streaming linear correlation after the VQEG logistic, see `plcc`; keeps all values.
 
     Args:
         fit: parameters of the curve, 4 or 5.
@@ -126,8 +126,11 @@ class KRCC(ValuesMetric):
 
 
 def _plcc(prediction: Tensor, target: Tensor) -> Score:
-    moments = Moments.of(prediction, target)
-    return moments.correlation(), moments.why_no_correlation()
+    return _linear(Moments.of(prediction, target))
+
+
+def _linear(moments: Moments) -> Score:
+    return as_scalar(moments.correlation()), moments.why_no_correlation()
 
 
 def _srcc(prediction: Tensor, target: Tensor) -> Score:
@@ -136,15 +139,14 @@ def _srcc(prediction: Tensor, target: Tensor) -> Score:
     square_p, square_t = rank_p @ rank_p, rank_t @ rank_t
     reason = why_no_correlation(len(p), bool(square_p == 0), bool(square_t == 0))
     value = np.nan if reason else (rank_p @ rank_t) / np.sqrt(square_p * square_t)
-    return torch.tensor(value, dtype=torch.float64), reason
+    return as_scalar(value), reason
 
 
 def _krcc(prediction: Tensor, target: Tensor) -> Score:
     p, t = (as_array(values) for values in checked_pairs(prediction, target))
     reason = why_no_correlation(len(p), bool((p == p[:1]).all()), bool((t == t[:1]).all()))
-    # The p-value is not used: "asymptotic" spares the exact one.
-    value = np.nan if reason else kendalltau(p, t, method="asymptotic").statistic
-    return torch.tensor(value, dtype=torch.float64), reason
+    value = np.nan if reason else kendalltau(p, t).statistic
+    return as_scalar(value), reason
 
 
 def _centred_ranks(values: NDArray[Any]) -> NDArray[np.float64]:

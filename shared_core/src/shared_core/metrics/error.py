@@ -81,7 +81,7 @@ class MAE(_ErrorMetric):
 
 
 class FittedRMSE(ValuesMetric):
-    """Streaming RMSE after the VQEG logistic, see `rmse(..., fit=...)`; keeps all values.
+    """Streaming RMSE after the VQEG logistic, see `rmse`; keeps all values.
 
     Args:
         fit: parameters of the curve, 4 or 5.

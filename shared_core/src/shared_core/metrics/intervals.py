@@ -1,7 +1,7 @@
 """Bootstrap confidence intervals (Efron, 1979; percentile method), over what is independent.
 
-Frames of one video are not independent of each other, so the unit that is drawn is the group: a video for
-CCC (`GroupScore`), an item for a list of opinion scores (`ItemScore`).
+Frames of one video are not independent of each other, so the unit that is drawn is the group: a
+video for CCC (`GroupScore`), an item for a list of opinion scores (`ItemScore`).
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from jaxtyping import Float64, Int64, Real
+from numpy.typing import NDArray
 from torch import Tensor
 
 from shared_core.metrics.measure import Interval
@@ -49,7 +51,7 @@ class GroupScore:
     """
 
     groups: Sequence[Moments]
-    statistic: Callable[[Moments], Tensor] = Moments.concordance
+    statistic: Callable[[Moments], NDArray[np.float64]] = Moments.concordance
     noun: str = "videos"
 
     def __len__(self) -> int:
@@ -57,8 +59,8 @@ class GroupScore:
 
     def __call__(self, drawn: Int64[Tensor, "samples groups"]) -> Float64[Tensor, "samples"]:
         """The statistic of each resample."""
-        values = Moments.stack(self.groups).values.cpu()
-        return self.statistic(Moments(values[drawn]).merge())
+        drawn_moments = Moments(Moments.stack(self.groups).values[drawn.numpy()])
+        return torch.from_numpy(self.statistic(drawn_moments.merge()))
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,8 @@ def bootstrap(
 ) -> Interval:
     """Confidence interval of a score.
 
-    Resamples in which the score is undefined are left out; where they are more than 5 percent there is
-    no interval, and with fewer than 5 groups neither.
+    Resamples in which the score is undefined are left out; where they are more than 5 percent there
+    is no interval, and with fewer than 5 groups neither.
 
     Args:
         score: what to compute, on what groups.
@@ -111,7 +113,7 @@ def bootstrap_difference(
     samples: int = 1000,
     level: float = 0.95,
 ) -> Interval:
-    """Confidence interval of `ours - baseline`, paired: both see the same resamples of the same groups.
+    """Confidence interval of `ours - baseline`, paired: both see the same resamples.
 
     Ours is better at this level where the interval lies above 0 (for errors: below).
 

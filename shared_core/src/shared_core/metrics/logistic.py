@@ -1,4 +1,4 @@
-"""The logistic curves that map a predictor's scores to the scale of opinion scores before PLCC and RMSE.
+"""The logistic curves that map scores to the scale of opinion scores before PLCC and RMSE.
 
 Four parameters (VQEG FR-TV phase I, 2000):
 
@@ -8,10 +8,13 @@ Five parameters (Sheikh, Sabir and Bovik, 2006; VQEG phase II):
 
     q(x) = b1 (1/2 - 1 / (1 + exp(b2 (x - b3)))) + b4 x + b5,  b2 > 0
 
-Both are linear in all but a centre b3 and a slope (1/b4, b2). So for any centre and slope the best other
-parameters are a linear least-squares problem, and only two numbers are searched: variable projection
-(Golub and Pereyra, 1973), started from the best point of a small grid, between bounds, with a bounded
-number of evaluations. The same centre and slope serve rising and falling relations.
+Both are linear in all but a centre b3 and a slope (1/b4, b2). So for any centre and slope the best
+other parameters are a linear least-squares problem, and only two numbers are searched (variable
+projection; Golub and Pereyra, 1973): from the best point of a small grid, between bounds, with a
+bounded number of evaluations. Rising and falling relations are alike to it.
+
+What is computed after a fit (PLCC, RMSE) is computed on the very pairs it was fitted to, as the field
+reports it: it flatters small sets.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from torch import Tensor
 
 from shared_core.errors import UserError
 from shared_core.metrics.moments import Moments
-from shared_core.metrics.pairs import Score, checked_pairs
+from shared_core.metrics.pairs import Score, as_scalar, checked_pairs
 
 ParameterCount: TypeAlias = Literal[4, 5]
 _Array: TypeAlias = NDArray[np.float64]
@@ -103,8 +106,7 @@ def score_after_fit(
     try:
         curve = fit_logistic(prediction, target, parameters)
     except FitError as error:
-        undefined = torch.tensor(torch.nan, dtype=torch.float64, device=prediction.device)
-        return undefined, f"no logistic fit: {error}"
+        return as_scalar(np.nan), f"no logistic fit: {error}"
     return score(curve(prediction), target)
 
 
@@ -136,5 +138,4 @@ def _columns(z: _Array, point: _Array, parameters: ParameterCount) -> _Array:
 
 
 def _solve(columns: _Array, y: _Array) -> _Array:
-    solution: _Array = np.linalg.lstsq(columns, y)[0]
-    return solution
+    return np.linalg.lstsq(columns, y)[0].astype(np.float64, copy=False)

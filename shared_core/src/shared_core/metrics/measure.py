@@ -1,4 +1,4 @@
-"""A metric's value as it is reported: with its reason where it is undefined, and its interval where it has one."""
+"""A metric's value as it is reported: with its interval, or the reason where it is undefined."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """One number of an evaluation; an undefined one is NaN with its reason and never counts as best.
+    """One number of an evaluation; an undefined one is NaN with a reason and is never the best.
 
     Attributes:
         value: the metric; NaN where it is undefined.

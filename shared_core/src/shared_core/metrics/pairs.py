@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any, TypeAlias
+from typing import Any, SupportsFloat, TypeAlias
 
 import torch
 from jaxtyping import Float64, Real
@@ -67,7 +67,7 @@ def finite_sum(name: str, values: Real[Tensor, "n"]) -> float:
 
 
 def as_array(values: Real[Tensor, "n"]) -> NDArray[Any]:
-    """The values for numpy, whose kernels start faster than torch's and sort several times faster."""
+    """The values for numpy, which starts its kernels and sorts several times faster than torch."""
     values = values.cpu()
     return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
 
@@ -90,12 +90,17 @@ def why_no_correlation(n: int, constant_prediction: bool, constant_target: bool)
     return "target is constant" if constant_target else None
 
 
+def as_scalar(value: SupportsFloat) -> Float64[Tensor, ""]:
+    """A 0-d float64 tensor."""
+    return torch.tensor(float(value), dtype=torch.float64)
+
+
 class PairMetric(Metric):
-    """Base of the streaming metrics: `update(prediction, target)` any number of times, then `measure()`.
+    """Base of the streaming metrics: `update(prediction, target)` repeatedly, then `measure()`.
 
     A subclass keeps float64 states that merge over shards (`merge_state`) and processes (`compute`
-    gathers them), and says in `evaluate` what they amount to. Tensors of any equal shapes are taken;
-    every element is one pair.
+    gathers them), and says in `evaluate` what they amount to. Tensors may have any shape, the same
+    for both; every element is one pair.
     """
 
     full_state_update = False
@@ -112,7 +117,7 @@ class PairMetric(Metric):
 
     @abstractmethod
     def evaluate(self) -> Score:
-        """The value of the merged states, and the reason where it is undefined."""
+        """The value of the merged states, NaN where it is undefined, and the reason for that."""
 
     def compute(self) -> Float64[Tensor, ""]:
         """The value over everything seen, by all processes; NaN where it is undefined."""
@@ -138,7 +143,7 @@ class PairMetric(Metric):
 
 
 class ValuesMetric(PairMetric):
-    """Base of the metrics that need every value (ranks, fits): states grow with the data, in float64."""
+    """Base of the metrics that need every value (ranks, fits); the states grow with the data."""
 
     prediction: list[Tensor]
     target: list[Tensor]

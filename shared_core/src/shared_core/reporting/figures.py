@@ -1,7 +1,8 @@
-"""Figures as SVG that fit a light page and a dark one: no background, text in the page's own colour.
+"""Figures as SVG for a light page or a dark one: no background, text in the page's own colour.
 
 Text stays text (it can be searched and read aloud) and the same data give the same bytes. Every
-function returns an `Svg`, a string that `Page.figure` takes into a page as it is.
+function returns an `Svg`, a string that `Section.figure` takes into a page as it is. They need the
+extra `report`, and raise MissingExtraError without it.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+
+from shared_core.extras import require
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 PALETTE = ("#2f81d8", "#d9632a", "#2a9d6f", "#b05fc4", "#a8841f", "#d1477d")
 """Series colours, each with a contrast of at least 3 on white and on near-black."""
@@ -99,7 +102,9 @@ class Bar:
     baseline: bool = False
 
 
-def curves(lines: Sequence[Line], *, x: str, y: str, title: str = "", log_y: bool = False) -> Svg:
+def curves(
+    lines: Sequence[Line], *, x: str, y: str = "", title: str = "", log_y: bool = False
+) -> Svg:
     """Curves over a common axis, such as a loss over updates.
 
     Args:
@@ -121,15 +126,13 @@ def curves(lines: Sequence[Line], *, x: str, y: str, title: str = "", log_y: boo
             axes.set_yscale("log")
         axes.set(xlabel=x, ylabel=y)
         if all(np.issubdtype(np.asarray(line.x).dtype, np.integer) for line in lines):
-            axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+            axes.locator_params(axis="x", nbins=7, integer=True)
         if len(lines) > 1:
             _legend(figure)
         return _svg(figure, title or f"{y} over {x}")
 
 
-def intervals(
-    bars: Sequence[Bar], *, x: str, title: str = "", chance: float | None = None
-) -> Svg:
+def intervals(bars: Sequence[Bar], *, x: str, title: str = "", chance: float | None = None) -> Svg:
     """Values with their intervals, one below the other: ours, baselines, chance.
 
     Args:
@@ -207,9 +210,7 @@ def traces(
         return _svg(figure, title or f"{', '.join(values)} over time")
 
 
-def histogram(
-    values: Mapping[str, ArrayLike], *, x: str, title: str = "", bins: int = 30
-) -> Svg:
+def histogram(values: Mapping[str, ArrayLike], *, x: str, title: str = "", bins: int = 30) -> Svg:
     """How often values occur, as outlines on common bins; values that are not finite are left out.
 
     Args:
@@ -235,7 +236,11 @@ def histogram(
 
 @contextmanager
 def _axes(width: float, height: float, title: str) -> Iterator[tuple[Figure, Axes]]:
-    with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
+    mpl = require("matplotlib", "report")
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
@@ -249,15 +254,15 @@ def _legend(figure: Figure) -> None:
     figure.legend(loc="outside lower left", ncols=4, handlelength=1.4, columnspacing=1.2)
 
 
-def _spans(mask: np.ndarray) -> Iterator[tuple[int, int]]:
+def _spans(mask: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
     """First and last index of every run of True."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(int)))
     for first, end in zip(edges[::2], edges[1::2], strict=True):
         yield int(first), int(end) - 1
 
 
-def _finite(sample: ArrayLike) -> np.ndarray:
-    array = np.asarray(sample, float).ravel()
+def _finite(sample: ArrayLike) -> NDArray[np.float64]:
+    array = np.asarray(sample, np.float64).ravel()
     return array[np.isfinite(array)]
 
 

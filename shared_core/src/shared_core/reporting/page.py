@@ -29,6 +29,9 @@ MEDIA_TYPES = {
 """Kinds of pictures that a page can hold, by suffix."""
 
 
+_LONG = 40  # characters of a cell that gets more width
+
+
 @dataclass
 class Section:
     """A part of a page, made by `Page.section`; blocks stand in the order in which they are added.
@@ -56,7 +59,12 @@ class Section:
         It scrolls in its own box where the screen is narrow.
         """
         cells = [[_cell(value) for value in row] for row in rows]
-        return self._add("table", columns=list(columns), rows=cells, caption=caption)
+        numbers = [any(cell["number"] for cell in column) for column in zip(*cells, strict=True)]
+        heads = [
+            {"text": name, "number": number}
+            for name, number in zip(columns, numbers or [False] * len(columns), strict=True)
+        ]
+        return self._add("table", columns=heads, rows=cells, caption=caption)
 
     def key_values(self, values: Mapping[str, object]) -> Section:
         """Names with values beside them."""
@@ -85,7 +93,7 @@ class Section:
         return self._add("picture", source=source, alt=alt, caption=caption)
 
     def code(self, text: str, *, summary: str = "") -> Section:
-        """Text set as it is, in a box that scrolls; folded away under its `summary`, if it has one."""
+        """Text set as it is, in a box that scrolls; folded away if it has a `summary`."""
         return self._add("code", text=text, summary=summary)
 
     def _add(self, kind: str, **content: Any) -> Section:
@@ -148,13 +156,14 @@ class Page:
 
 
 def _cell(value: object) -> dict[str, Any]:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
     match value:
         case None:
-            return {"text": "–", "number": False}
+            text = "-"
         case bool():
-            return {"text": "yes" if value else "no", "number": False}
-        case int():
-            return {"text": str(value), "number": True}
+            text = "yes" if value else "no"
         case float():
-            return {"text": f"{value:.4g}" if math.isfinite(value) else "–", "number": True}
-    return {"text": str(value), "number": False}
+            text = f"{value:.4g}" if math.isfinite(value) else "-"
+        case _:
+            text = str(value)
+    return {"text": text, "number": number, "long": len(text) > _LONG}

@@ -10,8 +10,8 @@ import pytest
 def shared_data(*parts: str) -> Path:
     """A file or folder of the real sample data, such as `shared_data("abaw-va/video/clip.mp4")`.
 
-    The data lie in a folder `shared/data` in or beside the checkout: it is looked for upwards from the
-    working folder and from this file. The calling test is skipped, with the reason, where it is absent.
+    The data lie in a folder `shared/data` in or beside the checkout: it is looked for upwards from
+    the working folder and from this file. Where it is absent, the calling test is skipped.
     """
     wanted = Path("shared", "data", *parts)
     for start in (Path.cwd(), Path(__file__).resolve().parent):

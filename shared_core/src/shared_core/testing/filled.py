@@ -25,7 +25,7 @@ def rnd(name: str, shape: tuple[int, ...]) -> Tensor:
 
 @torch.no_grad()
 def filled(network: Network) -> Network:
-    """The network in eval mode, every floating tensor replaced by 0.02 times normal numbers keyed by its name.
+    """The network in eval mode, its floating tensors 0.02 times normal numbers keyed by name.
 
     Running variances become 1 + |v| and the weights of normalisation layers 1 + v.
     """

@@ -52,7 +52,10 @@ class RunFolder:
         held = self._read("fingerprint.json")
         if held is not None:
             self._compare(held, mine, resume)
-            return self._read("summary.json")
+            summary = self._read("summary.json")
+            if summary is not None and not (self.path / "report.html").exists():
+                self._report()  # the run was killed just before
+            return summary
         self._write("config.yaml", dump_yaml(config))
         self.write_json("environment.json", environment())
         # The last of the three: with it the folder holds a run.
@@ -80,6 +83,9 @@ class RunFolder:
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write how the run ended, and its report."""
         self.write_json("summary.json", summary)
+        self._report()
+
+    def _report(self) -> None:
         try:
             run_report(self.path)
         except MissingExtraError as error:

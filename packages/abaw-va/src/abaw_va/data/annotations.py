@@ -72,15 +72,18 @@ def cut(
     """
     valid = ~(values == NOT_ANNOTATED).any(axis=1)
     if valid.all():
-        yield video, Labels(
-            len(values), values, valid, original=video, frames_per_second=frames_per_second
+        yield (
+            video,
+            Labels(len(values), values, valid, original=video, frames_per_second=frames_per_second),
         )
         return
     for number, (start, end) in enumerate(runs(valid), 1):
         stretch = slice(start, end + 1)
         yield (
             f"{video}_{number}",
-            Labels(end + 1 - start, values[stretch], valid[stretch], video, start, frames_per_second),
+            Labels(
+                end + 1 - start, values[stretch], valid[stretch], video, start, frames_per_second
+            ),
         )
 
 

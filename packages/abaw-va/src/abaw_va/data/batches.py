@@ -87,7 +87,10 @@ class ChunkDataset:
         if not self.random_offset:
             epoch = 0
         if self._table is None or self._table[0] != epoch:
-            self._table = (epoch, cut_into_chunks(self.videos.lengths, self.chunk_length, self._offsets(epoch)))
+            self._table = (
+                epoch,
+                cut_into_chunks(self.videos.lengths, self.chunk_length, self._offsets(epoch)),
+            )
         return self._table[1]
 
     def _offsets(self, epoch: int) -> np.ndarray | None:
@@ -107,7 +110,9 @@ class ChunkDataset:
         """
         if key.index == PADDING:
             nothing = torch.zeros(0, self.videos.width)
-            return Item(nothing, torch.zeros(0, 2), torch.zeros(0, dtype=torch.bool), False, "padding")
+            return Item(
+                nothing, torch.zeros(0, 2), torch.zeros(0, dtype=torch.bool), False, "padding"
+            )
         chunks = self.chunks(key.epoch)
         video, start, stop = (
             int(column[key.index]) for column in (chunks.video, chunks.start, chunks.stop)

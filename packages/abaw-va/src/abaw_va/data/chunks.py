@@ -15,6 +15,7 @@ import torch
 
 from shared_core.data.loader import PADDING, generator
 
+
 @dataclass(frozen=True)
 class Chunks:
     """Table of chunks: row i is frames [start[i], stop[i]) of video `video[i]`.
@@ -141,7 +142,9 @@ class UpstreamPlan:
     def batches(self, epoch: int) -> Sequence[Sequence[int]]:
         """Global batches of chunk rows; `PADDING` where a video has ended."""
         chunks = self.chunks(epoch)
-        videos = torch.randperm(len(chunks.first) - 1, generator=generator(self.seed, epoch)).tolist()
+        videos = torch.randperm(
+            len(chunks.first) - 1, generator=generator(self.seed, epoch)
+        ).tolist()
         batches: list[list[int]] = []
         for start in range(0, len(videos), self.batch_size):
             group = videos[start : start + self.batch_size]

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from abaw_va.config import FoldsConfig
 from abaw_va.data.layout import TARGETS, Labels, read_targets, targets_path
-from abaw_va.prepare_config import FoldsConfig
 from shared_core.commands import say
 from shared_core.data.loader import generator
 from shared_core.data.tables import write_json
@@ -82,7 +82,9 @@ def prepare(config: FoldsConfig) -> Path:
     videos, table = describe(read_targets(source))
     if len(videos) < config.folds:
         raise DataError(
-            source, f"{len(videos)} videos", expected=f"at least one for each of {config.folds} folds"
+            source,
+            f"{len(videos)} videos",
+            expected=f"at least one for each of {config.folds} folds",
         )
     fold_of = deal(table, config.folds, config.tries, generator(config.seed))
     folds = [

@@ -130,7 +130,7 @@ def annotated(path: Path | str, where: str, values: np.ndarray) -> np.ndarray:
             expected="a value in [-1, 1], or -5 for a frame without annotation",
             remedy="Correct the annotation, or mark the frame with -5 in both columns.",
         )
-    return ~missing.any(axis=1)
+    return np.asarray(~missing.any(axis=1))
 
 
 def write_targets(path: Path, videos: Mapping[str, Labels]) -> None:

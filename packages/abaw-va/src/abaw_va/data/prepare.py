@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from abaw_va.config import AnnotationsConfig, TablesConfig
 from abaw_va.data.annotations import cut, read_annotation, source_video
 from abaw_va.data.layout import (
     TARGETS,
@@ -17,7 +18,6 @@ from abaw_va.data.layout import (
     targets_path,
     write_targets,
 )
-from abaw_va.prepare_config import AnnotationsConfig, TablesConfig
 from shared_core.commands import say
 from shared_core.data.features import write_features
 from shared_core.data.tables import read_csv
@@ -38,7 +38,7 @@ def from_annotations(config: AnnotationsConfig) -> list[Path]:
     """
     splits = {split: _annotated_split(config.annotations / name) for split, name in SETS.items()}
     if config.test_list is not None:
-        splits["test"] = _test_split(config)
+        splits["test"] = _test_split(config, config.test_list)
     paths = []
     for split, videos in splits.items():
         paths.append(targets_path(config.data, split))
@@ -59,14 +59,13 @@ def _annotated_split(folder: Path) -> dict[str, Labels]:
     }
 
 
-def _test_split(config: AnnotationsConfig) -> dict[str, Labels]:
+def _test_split(config: AnnotationsConfig, test_list: Path) -> dict[str, Labels]:
     from shared_core.data.video import frame_times  # decoding is needed for test videos alone
 
-    assert config.test_list is not None
-    names = [line.strip() for line in config.test_list.read_text().splitlines() if line.strip()]
+    names = [line.strip() for line in test_list.read_text().splitlines() if line.strip()]
     if config.videos is None:
         raise DataError(
-            config.test_list,
+            test_list,
             "the lengths of test videos are unknown",
             remedy="Name the folder with the video files: --videos.",
         )
@@ -134,7 +133,9 @@ def _read_table(
     """Labels [rows, 2], or None, and each feature [rows, width]."""
     header = _header(path)
     chosen = {name: _matching(path, header, patterns) for name, patterns in features.items()}
-    wanted = dict.fromkeys([*(TARGETS if labelled else ()), *sum(chosen.values(), [])], float)
+    wanted: dict[str, type] = dict.fromkeys(TARGETS if labelled else (), float)
+    for columns in chosen.values():
+        wanted |= dict.fromkeys(columns, float)
     table = [row.values for row in read_csv(path, wanted)]
     if not table:
         raise DataError(path, "holds no row", remedy="Remove the table, or fill it.")

@@ -46,7 +46,7 @@ class Moments:
     def scale(self, ddof: int) -> np.ndarray:
         """Standard deviation of each column; 1 where a column is constant."""
         deviation = np.sqrt(self.squares / max(self.count - ddof, 1))
-        return np.where(deviation > 0, deviation, 1.0)
+        return np.asarray(np.where(deviation > 0, deviation, 1.0))
 
 
 class TrainingStatistics:
@@ -93,6 +93,13 @@ class VideoStatistics:
         mean, scale = self._of[key]
         rows -= mean
         rows /= scale
+
+
+def standardised_by_itself(rows: np.ndarray) -> np.ndarray:
+    """Rows [n, width] of one video, standardised by their own statistics (method `batch`)."""
+    moments = Moments(rows.shape[1])
+    moments.add(rows)
+    return ((rows - moments.mean) / moments.scale(ddof=1)).astype(np.float32)
 
 
 def add_video(moments: Moments, file: FeatureFile, video: str) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from abaw_va.data.layout import Labels, features_path, read_targets, targets_path
-from abaw_va.data.statistics import Standardizer, standardizer
+from abaw_va.data.statistics import Standardizer, TrainingStatistics, standardizer
 from shared_core.data.features import FeatureFile, check_finite
 from shared_core.data.tables import read_json
 from shared_core.errors import DataError
@@ -91,6 +91,20 @@ class VideoSet:
     def lengths(self) -> np.ndarray:
         """Frames of each video: int64 [videos]."""
         return np.array([video.length for video in self.videos], np.int64)
+
+    def training_statistics(
+        self,
+    ) -> tuple[Float[np.ndarray, " width"], Float[np.ndarray, " width"]]:
+        """Mean and scale by which the columns are standardised; 0 and 1 where they are not."""
+        mean, scale = np.zeros(self.width, np.float32), np.ones(self.width, np.float32)
+        column = 0
+        for feature, width in zip(self.features, self.widths, strict=True):
+            statistics = self._standardizers.get(feature)
+            if isinstance(statistics, TrainingStatistics):
+                mean[column : column + width] = statistics.mean
+                scale[column : column + width] = statistics.scale
+            column += width
+        return mean, scale
 
     def read(self, index: int, start: int, stop: int) -> Float[np.ndarray, "frames width"]:
         """Features of frames [start, stop) of a video, standardised where asked for, float32.

@@ -1,4 +1,5 @@
-"""Features from pictures and sound: what each extractor computes, and how its rows meet the video's frames.
+"""Features from pictures and sound: what extractors compute, and how their rows meet the frames.
 
-`extractors.extractor(name)` makes one by the feature's name; `stream.extract_video` runs them over a video.
+`extractors.extractor(name)` makes one by its feature's name; `stream.extract_video` runs several
+over a video.
 """

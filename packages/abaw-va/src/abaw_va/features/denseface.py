@@ -1,4 +1,4 @@
-"""DenseFace: 342 numbers from a grey 64 x 64 face, by a densely connected network (Huang et al., 2017).
+"""DenseFace: 342 numbers from a grey 64 x 64 face, by a DenseNet-BC (Huang et al., 2017).
 
 The authors trained it on FER+ (`denseface`), and on FER+ and AffectNet (`affectnet`); spec 2.6.
 """
@@ -64,7 +64,9 @@ class DenseFace(nn.Module):
         super().__init__()
         channels = 24
         self.features = nn.Sequential()
-        self.features.add_module("conv0", nn.Conv2d(1, channels, 3, stride=2, padding=1, bias=False))
+        self.features.add_module(
+            "conv0", nn.Conv2d(1, channels, 3, stride=2, padding=1, bias=False)
+        )
         for block in range(1, _BLOCKS + 1):
             dense = nn.Sequential()
             for layer in range(1, _LAYERS + 1):
@@ -113,7 +115,9 @@ class DenseFaceExtractor(FrameExtractor):
         try:
             self.network.load_state_dict(state)
         except RuntimeError as error:
-            raise CheckpointError(weights, "weights of another network", expected="DenseFace") from error
+            raise CheckpointError(
+                weights, "weights of another network", expected="DenseFace"
+            ) from error
         self.network.float().to(device).eval()
 
     @torch.inference_mode()

@@ -27,11 +27,11 @@ def extractor(
 ) -> Extractor:
     """The extractor of a feature.
 
-    A name that is not known is looked up by the part before its first underscore, so that the features
-    of several networks can stand side by side: `vision_dinov2`, `affectnet_arousal`.
+    A name that is not known is looked up by the part before its first underscore, so that the
+    features of several networks can stand side by side: `vision_dinov2`, `affectnet_arousal`.
 
     Args:
-        name: of the feature: one of `WITHOUT_WEIGHTS` or `WITH_WEIGHTS`, or one of them with a suffix.
+        name: of the feature: one of `WITHOUT_WEIGHTS` or `WITH_WEIGHTS`, a suffix allowed.
         weights: a file; for `wav2vec` and `vision` a folder, a hub id, or a hub id@revision.
         device: where a network runs.
         compat: sound as the authors mapped it: 30 frames per second for every video, and wav2vec in

@@ -25,7 +25,9 @@ def from_pretrained(loader: Any, source: Path | str) -> Any:
     Raises:
         CheckpointError: nothing of this kind is there.
     """
-    name, _, revision = (str(source), "", "") if Path(source).exists() else str(source).partition("@")
+    name, _, revision = (
+        (str(source), "", "") if Path(source).exists() else str(source).partition("@")
+    )
     try:
         return loader.from_pretrained(name, **({"revision": revision} if revision else {}))
     except (OSError, ValueError) as error:

@@ -15,9 +15,11 @@ from shared_core.data.audio import Audio
 
 
 def grey(crops: UInt8[Tensor, "faces 3 height width"]) -> Float32[Tensor, "faces 1 height width"]:
-    """Luma of RGB pictures, 0..255, rounded as OpenCV rounds it (0.299, 0.587, 0.114 in 15 bits)."""
+    """Luma of RGB pictures, 0..255, rounded as by OpenCV (0.299, 0.587, 0.114 in 15 bits)."""
     weights = torch.tensor([9798, 19235, 3735], dtype=torch.int32, device=crops.device)
-    luma = (crops.to(torch.int32) * weights[:, None, None]).sum(dim=1, keepdim=True) + (1 << 14) >> 15
+    luma = (crops.to(torch.int32) * weights[:, None, None]).sum(dim=1, keepdim=True) + (
+        1 << 14
+    ) >> 15
     return luma.float()
 
 
@@ -59,7 +61,9 @@ class LogMel(SoundExtractor):
         centre_s = audio.start_s + FRAME / 2 / RATE - HOP / 2 / RATE  # of row 0, less half a row
         from_row_0 = middle_s - centre_s
         return torch.from_numpy(
-            average_rows(rows.numpy(), HOP / RATE, from_row_0 - self.reach_s, from_row_0 + self.reach_s)
+            average_rows(
+                rows.numpy(), HOP / RATE, from_row_0 - self.reach_s, from_row_0 + self.reach_s
+            )
         )
 
 

@@ -1,7 +1,7 @@
 """From rows of sound to frames of video, and from frames with a face to frames without.
 
-A frame covers the time from its own presentation to the next frame's. The authors take every video for
-30 frames per second, so that sound and picture drift apart at any other rate (spec 2.6, Q11);
+A frame covers the time from its own presentation to the next frame's. The authors take every video
+for 30 frames per second, so that sound and picture drift apart at any other rate (spec 2.6, Q11);
 `thirty_fps` brings that back.
 """
 
@@ -34,8 +34,8 @@ def average_rows(
 ) -> Float32[np.ndarray, "frames width"]:
     """Mean of the rows that each span touches; row k lies at [k, k+1) times `hop_s`.
 
-    A span takes rows floor(start / hop) to ceil(end / hop), the latter exclusive. Beyond the ends, the
-    first and the last row count as repeated. One cumulative sum serves all frames.
+    A span takes rows floor(start / hop) to ceil(end / hop), the latter exclusive. Beyond the ends,
+    the first and the last row count as repeated. One cumulative sum serves all frames.
 
     Args:
         rows: at least one.

@@ -60,7 +60,9 @@ class OpensmileExtractor(SoundExtractor):
             audio = audio.covering(starts_s[0], ends_s[-1])
             starts_s, ends_s = starts_s - audio.start_s, ends_s - audio.start_s
         audio = audio.covering(audio.start_s, audio.start_s + SHORTEST_S)
-        tables = [smile.process_signal(audio.samples, audio.rate).to_numpy() for smile in self._smiles]
+        tables = [
+            smile.process_signal(audio.samples, audio.rate).to_numpy() for smile in self._smiles
+        ]
         # The deltas have two rows more, at the end.
         count = min(len(table) for table in tables)
         rows = np.concatenate([table[:count] for table in tables], axis=1)

@@ -28,8 +28,8 @@ def mel_weights() -> Float64[Tensor, "bins bands"]:
     mel = 1127 ln(1 + f / 700); 66 edges lie equally spaced in mel; the bin of 0 Hz counts nowhere.
     """
     hertz = torch.linspace(0, RATE / 2, _FFT // 2 + 1, dtype=torch.float64)
-    bounds = _mel(torch.tensor([125.0, 7500.0], dtype=torch.float64))
-    edges = torch.linspace(*bounds.tolist(), BANDS + 2, dtype=torch.float64)
+    lowest, highest = _mel(torch.tensor([125.0, 7500.0], dtype=torch.float64)).tolist()
+    edges = torch.linspace(lowest, highest, BANDS + 2, dtype=torch.float64)
     lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
     mel = _mel(hertz)[:, None]
     rising, falling = (mel - lower) / (centre - lower), (upper - mel) / (upper - centre)
@@ -45,8 +45,8 @@ def _mel(hertz: Tensor) -> Tensor:
 def log_mel(samples: Float64[Tensor, "... samples"]) -> Float64[Tensor, "... frames bands"]:
     """ln(mel + 0.01) of the magnitude spectra of all whole analysis frames (periodic Hann window).
 
-    In float64: where the sound is constant, the bands hold rounding errors only, and those of float32
-    would reach the offset of 0.01 at 16-bit amplitudes.
+    In float64: where the sound is constant, the bands hold rounding errors only, and those of
+    float32 would reach the offset of 0.01 at 16-bit amplitudes.
     """
     window = torch.hann_window(FRAME, dtype=torch.float64)
     spectrum = torch.fft.rfft(samples.unfold(-1, FRAME, HOP) * window, _FFT).abs()
@@ -56,6 +56,6 @@ def log_mel(samples: Float64[Tensor, "... samples"]) -> Float64[Tensor, "... fra
 def windows(
     samples: Float64[Tensor, " samples"], starts: Int64[Tensor, " windows"], length: int
 ) -> Float64[Tensor, "windows length"]:
-    """Pieces of a signal that may begin before it and end after it: its first and last sample repeat."""
+    """Pieces of a signal; one that reaches beyond it repeats its first or last sample."""
     places = starts[:, None] + torch.arange(length)
     return samples[places.clamp(0, len(samples) - 1)]

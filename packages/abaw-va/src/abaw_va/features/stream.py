@@ -27,8 +27,8 @@ class VideoFeatures:
     boxes: Float64[np.ndarray, "frames 4"]
     """Face boxes, fractions; NaN where no face was found."""
     face: Bool[np.ndarray, " frames"]
-    """Where a face was found; elsewhere features of faces are copied from the nearest frame that has
-    one, or zero. False everywhere when no feature needs a face."""
+    """Where a face was found; elsewhere features of faces are copied from the nearest frame that
+    has one, or zero. False everywhere when no feature needs a face."""
     audio: Bool[np.ndarray, " frames"]
     """Where the file has sound; without a sound stream, features of sound are zero."""
     rows: dict[str, Float32[np.ndarray, "frames width"]]
@@ -90,7 +90,9 @@ def extract_video(
     lookers = [_Batches(one, batch_size) for one in extractors if isinstance(one, FrameExtractor)]
     listeners = [one for one in extractors if isinstance(one, SoundExtractor)]
     if lookers:
-        times_s, boxes = _look(follow(frames(path), faces, every=every, person=person), lookers, seen)
+        times_s, boxes = _look(
+            follow(frames(path), faces, every=every, person=person), lookers, seen
+        )
     else:
         times_s = frame_times(path)
         boxes = np.full((len(times_s), 4), np.nan)
@@ -114,8 +116,9 @@ def _look(
     for frame, face in followed:
         times_s.append(frame.time_s)
         boxes.append((np.nan,) * 4 if face is None else face.box)
-        for looker in lookers if face else ():
-            looker.add(frame.image, face)
+        if face:
+            for looker in lookers:
+                looker.add(frame.image, face)
         if seen:
             seen(frame.index)
     return np.array(times_s), np.array(boxes)

@@ -1,12 +1,13 @@
 """VGGish: 128 numbers from about a second of sound around each frame (Hershey et al., 2017).
 
-`vggish` gives the network 16-bit amplitudes, as the authors did by mistake, and fits their checkpoints;
-`vggish_norm` scales them to [-1, 1), for which the network was trained (spec 2.6, Q12).
+`vggish` gives the network 16-bit amplitudes, as the authors did by mistake, and fits their
+checkpoints; `vggish_norm` scales them to [-1, 1), on which it was trained (spec 2.6, Q12).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from abaw_va.features.base import SoundExtractor, read_state
 from abaw_va.features.mapping import Times, fit_length, frame_spans
-from abaw_va.features.spectrum import BANDS, RATE, log_mel, windows
+from abaw_va.features.spectrum import RATE, log_mel, windows
 from shared_core.data.audio import Audio
 from shared_core.errors import CheckpointError
 
@@ -54,7 +55,7 @@ class Vggish(nn.Module):
         self.embeddings = nn.Sequential(
             *(
                 layer
-                for inside, outside in zip(sizes, sizes[1:], strict=False)
+                for inside, outside in pairwise(sizes)
                 for layer in (nn.Linear(inside, outside), nn.ReLU(inplace=True))
             )
         )
@@ -69,7 +70,7 @@ class Vggish(nn.Module):
 def window_starts(starts_s: Times, ends_s: Times) -> Int64[np.ndarray, " frames"]:
     """First sample of the window around each frame, the frame's middle in its middle."""
     begin = ((starts_s + ends_s) / 2 - 1 / 60) * RATE
-    return np.floor(begin + 1e-6).astype(np.int64) - CONTEXT
+    return np.asarray(np.floor(begin + 1e-6).astype(np.int64) - CONTEXT)
 
 
 def upstream_starts(samples: int) -> Int64[np.ndarray, " windows"]:
@@ -83,8 +84,9 @@ def spectra(
 ) -> Iterator[Float64[Tensor, "batch 96 64"]]:
     """Log-mel spectra of the windows, in batches."""
     signal = torch.as_tensor(samples, dtype=torch.float64)
-    for part in torch.as_tensor(starts).split(BATCH):
-        yield log_mel(windows(signal, part, WINDOW))
+    for first in range(0, len(starts), BATCH):
+        batch = torch.as_tensor(starts[first : first + BATCH])
+        yield log_mel(windows(signal, batch, WINDOW))
 
 
 class VggishExtractor(SoundExtractor):
@@ -123,14 +125,16 @@ class VggishExtractor(SoundExtractor):
         try:
             self.network.load_state_dict(state, assign=True)
         except RuntimeError as error:
-            raise CheckpointError(weights, "weights of another network", expected="VGGish") from error
+            raise CheckpointError(
+                weights, "weights of another network", expected="VGGish"
+            ) from error
         self.network.float().to(device).eval()
 
     @torch.inference_mode()
     def __call__(
         self, audio: Audio, times_s: Float[np.ndarray, " frames"]
     ) -> Float32[Tensor, "frames 128"]:
-        """Rows for the frames; beyond the sound, silence (compat: the first and last sample go on)."""
+        """Rows for the frames; beyond the sound, silence (compat: the last window again)."""
         starts_s, ends_s = frame_spans(times_s)
         if self._compat:
             starts = fit_length(upstream_starts(len(audio.samples)), len(times_s))

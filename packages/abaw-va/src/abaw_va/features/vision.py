@@ -43,8 +43,12 @@ class VisionExtractor(FrameExtractor):
         return self._pooled(ready["pixel_values"].to(self._device)).flatten(1).float().cpu()
 
     def _pooled(self, pixels: Tensor) -> Tensor:
-        two_towers = hasattr(self.network, "get_image_features")  # CLIP and its kind: pictures and text
-        output = (self.network.get_image_features if two_towers else self.network)(pixel_values=pixels)
+        two_towers = hasattr(
+            self.network, "get_image_features"
+        )  # CLIP and its kind: pictures and text
+        output = (self.network.get_image_features if two_towers else self.network)(
+            pixel_values=pixels
+        )
         if isinstance(output, Tensor):
             return output
         if output.get("pooler_output") is not None:

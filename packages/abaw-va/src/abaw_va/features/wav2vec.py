@@ -1,8 +1,8 @@
 """wav2vec 2.0, WavLM and their kind: one row for every 20 ms of sound, averaged over each frame.
 
 `wav2vec2-base`, the authors' choice, gives 768 numbers (spec 2.6). Default: the whole sound is
-normalised at once and runs through the network in pieces that overlap. The authors normalise and run
-pieces of 120 s each by themselves; `compat` does so.
+normalised at once and runs through the network in pieces that overlap. The authors normalise and
+run pieces of 120 s each by themselves; `compat` does so.
 """
 
 from __future__ import annotations
@@ -42,7 +42,12 @@ class Wav2vecExtractor(SoundExtractor):
     """
 
     def __init__(
-        self, source: Path | str, *, name: str = "wav2vec", compat: bool = False, device: str = "cpu"
+        self,
+        source: Path | str,
+        *,
+        name: str = "wav2vec",
+        compat: bool = False,
+        device: str = "cpu",
     ) -> None:
         library = transformers()
         self.name = name
@@ -74,12 +79,16 @@ class Wav2vecExtractor(SoundExtractor):
     def _rows(self, samples: np.ndarray) -> Float32[np.ndarray, "rows width"]:
         signal = self._normalised(samples)
         count = (len(signal) - self._field) // self._hop + 1
-        piece, overlap = (self._prepare.sampling_rate * s // self._hop for s in (PIECE_S, OVERLAP_S))
+        piece, overlap = (
+            self._prepare.sampling_rate * s // self._hop for s in (PIECE_S, OVERLAP_S)
+        )
         parts = []
         for first in range(0, count, piece):
             last = min(first + piece, count)
             begin, end = max(0, first - overlap), min(count, last + overlap)
-            rows = self._run(signal[begin * self._hop : (end - 1) * self._hop + self._field])
+            # The last piece keeps the samples beyond its last row: some layers normalise over them.
+            stop = len(signal) if end == count else (end - 1) * self._hop + self._field
+            rows = self._run(signal[begin * self._hop : stop])
             parts.append(rows[first - begin : last - begin])
         return np.concatenate(parts)
 

@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 INNER = 20
@@ -45,7 +46,7 @@ def bin_bounds(target: TargetName, weighted: bool) -> Float[Tensor, "23"]:
     return _float32([-1.0, (middles[0] - 1) / 2, *edges[1:-1], (middles[-1] + 1) / 2, 1.0])
 
 
-def _edges(target: TargetName, weighted: bool) -> np.ndarray:
+def _edges(target: TargetName, weighted: bool) -> NDArray[np.float64]:
     """The 21 edges of the 20 bins: equally wide, or of equal shares of the training labels.
 
     For the latter the cumulative histogram is taken as linear inside its bins, and inverted.
@@ -55,10 +56,10 @@ def _edges(target: TargetName, weighted: bool) -> np.ndarray:
         return equally_wide
     share = np.concatenate(([0.0], np.cumsum(LABEL_COUNTS[target], dtype=np.float64)))
     wanted = np.arange(INNER + 1) / INNER
-    return np.asarray(np.interp(wanted, share / share[-1], equally_wide))
+    return np.interp(wanted, share / share[-1], equally_wide)
 
 
-def _middles(edges: np.ndarray) -> np.ndarray:
+def _middles(edges: NDArray[np.float64]) -> NDArray[np.float64]:
     return (edges[:-1] + edges[1:]) / 2
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 
@@ -16,14 +16,24 @@ def smooth(values: Float[Tensor, "n *columns"], reach: int) -> Float[Tensor, "n 
         values: one row per frame.
         reach: frames on each side, 0 or more; 0 changes nothing.
     """
-    if reach == 0:
+    if reach == 0 or not len(values):
         return values
-    frames = len(values)
-    sums = torch.cat((values.new_zeros(1, *values.shape[1:]), values)).double().cumsum(dim=0)
-    time = torch.arange(frames, device=values.device)
-    first, after = (time - reach).clamp(min=0), (time + reach + 1).clamp(max=frames)
-    count = (after - first).view(-1, *(1,) * (values.dim() - 1))
-    return ((sums[after] - sums[first]) / count).to(values.dtype)
+    counted = torch.arange(1.0, len(values) + 1, dtype=torch.float64, device=values.device)
+    total = _window_sums(values.cumsum(dim=0, dtype=torch.float64), reach)
+    count = _window_sums(counted, reach).view(-1, *(1,) * (values.dim() - 1))
+    return total.div_(count).to(values.dtype)
+
+
+def _window_sums(
+    prefix: Float64[Tensor, "n *columns"], reach: int
+) -> Float64[Tensor, "n *columns"]:
+    """Sums over the windows of `smooth`, from the sums of the first 1, 2, ... n rows."""
+    frames, reach = len(prefix), min(reach, len(prefix) - 1)
+    sums = torch.empty_like(prefix)
+    sums[: frames - reach] = prefix[reach:]
+    sums[frames - reach :] = prefix[-1]
+    sums[reach + 1 :] -= prefix[: frames - reach - 1]
+    return sums
 
 
 def smooth_and_clip(values: Float[Tensor, "n *columns"], reach: int) -> Float[Tensor, "n *columns"]:

@@ -18,9 +18,10 @@ TABLE_LENGTH = 512
 
 
 def sinusoids(start: int, stop: int, width: int) -> Float[Tensor, "positions width"]:
-    """Positions start .. stop - 1: PE[p, 2i] = sin(p / 10000^(2i / width)), PE[p, 2i + 1] = its cosine.
+    """Positions p = start .. stop - 1.
 
-    Row 0 is all zeros, as in the authors' table.
+    PE[p, 2i] = sin(p / 10000^(2i / width)) and PE[p, 2i + 1] = cos(p / 10000^(2i / width)); row 0
+    is all zeros, as in the authors' table.
     """
     position = torch.arange(start, stop, dtype=torch.float64)[:, None]
     even = torch.arange(0, width, 2, dtype=torch.float64)
@@ -66,7 +67,7 @@ class HeadedAttention(nn.Module):
         source: Float[Tensor, "rows keys width"] | None = None,
         present: Bool[Tensor, "rows keys"] | None = None,
     ) -> Float[Tensor, "rows frames width"]:
-        """Attend from `x` to `source` (None: to `x` itself) where `present`; every row needs one key."""
+        """Attend from `x` to the `present` keys of `source` (None: of `x`); every row needs one."""
         width = x.shape[-1]
         weight, bias = self.in_proj_weight, self.in_proj_bias
         if source is None:
@@ -75,7 +76,7 @@ class HeadedAttention(nn.Module):
             query = functional.linear(x, weight[:width], bias[:width])
             key, value = functional.linear(source, weight[width:], bias[width:]).chunk(2, dim=-1)
         query, key, value = (
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value)
+            torch.unflatten(x, -1, (self.heads, -1)).transpose(1, 2) for x in (query, key, value)
         )
         mask = None if present is None else present[:, None, None, :]
         dropout = self.dropout if self.training else 0.0
@@ -154,7 +155,7 @@ class TransformerEncoder(nn.Module):
         self.encoder = _Layers(
             [EncoderLayer(width, heads, ffn_width, dropout) for _ in range(layers)]
         )
-        # Pools the sequence in the authors' code, which then drops the result: kept for their files only.
+        # The authors pool the sequence with it and drop the result: kept for their files only.
         self.linear = nn.Linear(width, width).requires_grad_(False)
         self.projects = input_width is not None
         self.position_encoding = position_encoding
@@ -162,7 +163,7 @@ class TransformerEncoder(nn.Module):
     def forward(
         self, x: Float[Tensor, "rows frames channels"], present: Bool[Tensor, "rows frames"] | None
     ) -> Float[Tensor, "rows frames width"]:
-        """Hidden states of the last layer; frames that are not `present` are attended to by nobody.
+        """Hidden states of the last layer; nobody attends to frames that are not `present`.
 
         None counts every frame as present. A row without any present frame gives finite values.
         """

@@ -57,17 +57,17 @@ class Lstm(Carrier):
 
     def start(self, x: Float[Tensor, "rows frames width"]) -> State:
         """Zeros."""
-        weight = self.rnn.weight_hh_l0
-        zeros = x.new_zeros(len(x), self.rnn.hidden_size, dtype=weight.dtype)
+        dtype = next(self.parameters()).dtype
+        zeros = x.new_zeros(len(x), self.rnn.hidden_size, dtype=dtype)
         return {"hidden": zeros, "cell": zeros}
 
     def forward(
         self,
         x: Float[Tensor, "rows frames width"],
-        present: Bool[Tensor, "rows frames"] | None,  # noqa: ARG002  # nothing follows absent frames
+        present: Bool[Tensor, "rows frames"] | None,  # noqa: ARG002
         state: State,
     ) -> tuple[Float[Tensor, "rows frames width"], State]:
-        """Outputs of every frame, and the detached state after the last one."""
+        """Outputs of every frame, and the detached state after the last one, absent or not."""
         before = (state["hidden"][None], state["cell"][None])
         with torch.autocast(x.device.type, enabled=False):
             y, (hidden, cell) = self.rnn(x.to(state["hidden"].dtype), before)
@@ -82,13 +82,13 @@ class MemoryAttention(HeadedAttention, Carrier):
     Args:
         width: channels of the hidden states.
         heads: heads of the learnt attention.
-        learnt: False reads the memory by softmax(e M^T / sqrt(width)) M; the weights are then kept for
-            the authors' files only.
+        learnt: False reads the memory by softmax(e M^T / sqrt(width)) M; the weights are then kept
+            for the authors' files only.
         block_length: frames averaged into one slot.
-        memory_length: newest slots that are kept once a memory exists; -1 keeps all. The first chunk's
-            slots are kept whole, as in the authors' code.
+        memory_length: newest slots that are kept once a memory exists; -1 keeps all. The slots of
+            the first chunk are kept whole, as in the authors' code.
         chunk_length: most frames of a chunk.
-        spare_slots: keep empty slots and attend to nothing in them, so that shapes stay the same and
+        spare_slots: keep empty slots that nothing is read from, so that shapes stay the same and
             every weight has a gradient in every step; False: the first chunk skips the attention.
     """
 
@@ -170,9 +170,10 @@ class MemoryAttention(HeadedAttention, Carrier):
 def block_means(
     x: Float[Tensor, "rows frames width"], present: Bool[Tensor, "rows frames"], length: int
 ) -> tuple[Float[Tensor, "rows blocks width"], Bool[Tensor, "rows blocks"]]:
-    """Means over blocks of `length` frames, of the frames that are present; which blocks have any."""
+    """Means over blocks of `length` frames, absent ones left out, and which blocks have any."""
     missing = -x.shape[1] % length
     x = functional.pad(torch.where(present[:, :, None], x, 0.0), (0, 0, 0, missing))
-    count = functional.pad(present, (0, missing)).unflatten(1, (-1, length)).sum(dim=2)
-    total = x.unflatten(1, (-1, length)).sum(dim=2)
+    present = functional.pad(present, (0, missing))
+    count = torch.unflatten(present, 1, (-1, length)).sum(dim=2)
+    total = torch.unflatten(x, 1, (-1, length)).sum(dim=2)
     return total / count.clamp(min=1)[:, :, None], count > 0

@@ -26,8 +26,8 @@ def initialise(
     """Draw all weights anew, in place.
 
     Linear layers, the attention's output projections among them: `scheme`, bias 0. The attention's
-    joint input projection: Xavier uniform, bias 0. LSTM: uniform within 1 / sqrt(width). Layer norms
-    and positions keep what they are built with.
+    joint input projection: Xavier uniform, bias 0. LSTM: uniform within 1 / sqrt(width). Layer
+    norms and positions keep what they are built with.
 
     Args:
         model: on the CPU, where the generator is.

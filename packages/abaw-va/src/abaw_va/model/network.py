@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -23,12 +24,16 @@ from abaw_va.model.blocks import FcEncoder, FcRegressor, TransformerEncoder
 from abaw_va.model.carriers import Carrier, Lstm, MemoryAttention, State, restarted
 from shared_core.checkpoints.pretrained import Pretrained
 
+if TYPE_CHECKING:
+    from abaw_va.predict import VideoPrediction
+
 
 class VaModel(nn.Module, Pretrained):
-    """Any of the four networks. Every one is an encoder that sees a chunk, a carrier that reads the
-    encoded chunks in time order (none for the transformer), and a regressor that sees a frame.
+    """Any of the four networks.
 
-    Sub-networks are named as the authors' files are (`seq`, `reg`, `attn`, `fc`, `te`, `lstm`).
+    Every one is an encoder that sees a chunk, a carrier that reads the encoded chunks in time order
+    (none for the transformer), and a regressor that sees a frame. Sub-networks are named as the
+    authors' files are (`seq`, `reg`, `attn`, `fc`, `te`, `lstm`).
 
     An output is [.., K] predictions without limits, K targets; with a distribution head it is
     [.., 22, K] logits, which `prediction` turns into values in [-1, 1].
@@ -37,6 +42,8 @@ class VaModel(nn.Module, Pretrained):
     """
 
     config_class: ClassVar[type[VaModelConfig]] = VaModelConfig
+    config: VaModelConfig
+    seq: nn.Module
 
     def __init__(self, config: VaModelConfig) -> None:
         super().__init__()
@@ -69,6 +76,9 @@ class VaModel(nn.Module, Pretrained):
             [bin_centres(name, config.weighted_bins) for name in config.target_names], dim=-1
         )
         self.register_buffer("centres", centres, persistent=False)
+        if config.normalise and config.norm_method == "trn":
+            self.register_buffer("feature_mean", torch.zeros(channels))
+            self.register_buffer("feature_scale", torch.ones(channels))
 
     @property
     def chunk_length(self) -> int:
@@ -136,12 +146,12 @@ class VaModel(nn.Module, Pretrained):
                 return cast("Tensor", self.seq(features, counted))
 
     def decode(self, encoded: Float[Tensor, "L H"]) -> Float[Tensor, "L ..."]:
-        """The rest, along one whole video whose L frames were encoded in chunks of `chunk_length`."""
+        """The rest, along one whole video of L frames, encoded in chunks of `chunk_length`."""
         carrier = self._carrier
         if carrier is None:
             return self._output(encoded)
         chunks, state = [], None
-        for chunk in encoded[None].split(self.chunk_length, dim=1):
+        for chunk in torch.split(encoded[None], self.chunk_length, dim=1):
             y, state = carrier(chunk, None, state or carrier.start(chunk))
             chunks.append(y[0])
         return self._output(torch.cat(chunks))
@@ -152,14 +162,30 @@ class VaModel(nn.Module, Pretrained):
         """Outputs of whole videos side by side, padded to the longest, chunk by chunk."""
         outputs, state = [], None
         chunks = zip(
-            features.split(self.chunk_length, dim=1),
-            present.split(self.chunk_length, dim=1),
+            torch.split(features, self.chunk_length, dim=1),
+            torch.split(present, self.chunk_length, dim=1),
             strict=True,
         )
         for chunk, there in chunks:
             output, state = self(chunk, there, state)
             outputs.append(output)
         return torch.cat(outputs, dim=1)
+
+    def standardised(self, features: Float[Tensor, "frames D"]) -> Float[Tensor, "frames D"]:
+        """Features of a new video, brought to the mean and deviation of the training frames.
+
+        Videos of a data root come standardised already; features that are not normalised pass.
+        """
+        if "feature_mean" not in self._buffers:
+            return features
+        mean, scale = cast("Tensor", self.feature_mean), cast("Tensor", self.feature_scale)
+        return (features - mean.to(features.device)) / scale.to(features.device)
+
+    def predict(self, video: Path | str) -> VideoPrediction:
+        """Valence and arousal for every frame of a video file; see `abaw_va.predict.predict`."""
+        from abaw_va.predict import predict  # finds faces, decodes video: not needed to train
+
+        return predict([self], video)
 
     def prediction(self, output: Float[Tensor, "..."]) -> Float[Tensor, "... K"]:
         """Values of an output: itself, or the mean of the distribution that its logits describe."""
@@ -172,7 +198,7 @@ class VaModel(nn.Module, Pretrained):
 
     def _output(self, x: Float[Tensor, "*rows H"]) -> Float[Tensor, "*rows ..."]:
         y: Tensor = self.reg(x)
-        return y.unflatten(-1, (BINS, -1)) if self.config.head == "distribution" else y
+        return torch.unflatten(y, -1, (BINS, -1)) if self.config.head == "distribution" else y
 
 
 def _encoder(model: Attending, width: int, input_width: int | None) -> TransformerEncoder:

@@ -153,7 +153,7 @@ class Compat:
     init: bool = False
     """All encoder layers start from the same attention projection."""
     schedule: bool = False
-    """The cosine rises again after `constant_epochs`; the warm-up begins with an epoch at rate 0."""
+    """The cosine rises again after `constant_epochs`; the warm-up begins with a rate of 0."""
     ccc_padding: bool = False
     """The loss `ccc` counts the zeros of the padding as frames."""
     norm_padding: bool = False
@@ -185,7 +185,7 @@ class Smoothing:
             if not getattr(self, name) >= 0:
                 raise ConfigError(name, getattr(self, name), f"0 or more {self.unit}")
 
-    def window(self, target: Literal["valence", "arousal"], fps: float) -> int:
+    def window(self, target: str, fps: float) -> int:
         """Frames on each side for a video of `fps` frames per second."""
         reach: float = getattr(self, target)
         return round(reach if self.unit == "frames" else reach * fps)
