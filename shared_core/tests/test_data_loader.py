@@ -6,11 +6,14 @@ import importlib
 import os
 import random
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from hypothesis import given, settings
@@ -256,3 +259,32 @@ def test_a_worker_leaves_a_ctrl_c_to_its_parent(by_name):
 def test_a_dead_worker_gives_one_clear_error(by_name):
     with pytest.raises(WorkerError, match=r"a loader process ended before it had answered"):
         list(by_name.loader(by_name.Items(6, deadly=(2,)), workers=1).epoch(0))
+
+
+READER = """
+import os, signal, sys
+import psutil
+sys.path.insert(0, sys.argv[1])
+import test_data_loader as own
+if __name__ == "__main__":
+    data = own.KeyedLoader(
+        own.Items(1000), own.ShuffledPlan(1000, 4, 0), seed=0, collate=own.as_list, workers=2
+    )
+    for number, _ in enumerate(data.after(own.Position())):
+        if number == 3:
+            print(*(child.pid for child in psutil.Process().children(recursive=True)), flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_reader_leaves_no_process_behind(tmp_path):
+    """Workers end with the process they work for, though their parent is the fork server."""
+    script = tmp_path / "reader.py"
+    script.write_text(READER)
+    command = [sys.executable, str(script), str(Path(__file__).parent)]
+    killed = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert killed.returncode == -signal.SIGKILL
+    family = [int(number) for number in killed.stdout.split()]
+    assert len(family) >= 3  # the fork server and its workers
+    _, alive = psutil.wait_procs([psutil.Process(p) for p in family if psutil.pid_exists(p)], 20)
+    assert not alive

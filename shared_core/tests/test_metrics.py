@@ -116,6 +116,24 @@ def test_float32_input_is_summed_in_float64(size, offset):
     assert float(plcc(prediction, target)) == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize("place", [0, 16, 17, 999])
+def test_an_outlier_costs_no_digits_wherever_it_stands(place):
+    target = torch.randn(1000, generator=torch.Generator().manual_seed(0)).double()
+    prediction = target.roll(1) + target
+    prediction[place] = 1e7
+    expected = stats.pearsonr(prediction, target).statistic
+    assert float(plcc(prediction, target)) == pytest.approx(expected, abs=1e-12)
+    assert float(ccc(prediction, target)) == pytest.approx(slow_ccc(prediction, target), rel=1e-9)
+
+
+@given(pairs())
+def test_the_error_of_moments_is_that_of_the_pairs(drawn):
+    p, t = drawn
+    scale = float(p.abs().max() + t.abs().max())
+    error = float(Moments.of(p, t).root_mean_squared_error())
+    assert error == pytest.approx(float(rmse(p, t)), rel=1e-12, abs=1e-7 * scale)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64, torch.uint8])
 def test_any_real_type_is_taken(dtype):
     prediction = (torch.arange(12).reshape(3, 4) * 7 % 13).to(dtype)
@@ -321,7 +339,7 @@ def test_different_shapes_are_an_error(function):
         function(torch.zeros(3), torch.zeros(2, 3))
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_squares_that_overflow_are_undefined_and_ranks_are_not():
     huge = VARYING.double() * 1e200
     for metric in (CCC, PLCC):

@@ -1,4 +1,4 @@
-"""Bootstrap intervals: over groups, paired differences, reproducible, and honest with few groups."""
+"""Bootstrap intervals: over groups, paired, reproducible, and honest with few groups."""
 
 import math
 
@@ -137,7 +137,7 @@ def test_a_constant_baseline_has_ccc_zero_in_every_resample():
 
 
 def test_a_baseline_of_other_groups_is_refused():
-    with pytest.raises(ValueError, match="7 videos.* 8"):
+    with pytest.raises(ValueError, match=r"7 videos.* 8"):
         bootstrap_difference(
             GroupScore(moments(videos(7, 1.0))),
             GroupScore(moments(videos(8, 1.0))),

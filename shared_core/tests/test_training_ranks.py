@@ -144,9 +144,16 @@ def test_an_update_that_no_process_counts_is_left_out(two):
 def test_deepspeed_trains_saves_a_whole_model_and_resumes_to_the_same_bits(tmp_path, preset):
     if not any(shutil.which(name) for name in COMPILERS):
         pytest.skip("DeepSpeed needs a C++ compiler")
-    run_ranks(
-        sharded, arguments={"folder": str(tmp_path), "preset": preset}, connect=False, preset=preset
-    )
+
+    def start(name, **settings):  # DeepSpeed connects once in a process
+        fields = {"run": str(tmp_path / name), "launch": preset, **settings}
+        return run_ranks(sharded, arguments=fields, connect=False, preset=preset)
+
+    assert start("whole") == [[], []]
+    for kind, message, _ in start("resumed", save_every=2, nan_at=6):
+        assert kind == "NonFiniteError"
+        assert "update 6" in message
+    assert start("resumed", save_every=2, resume=True) == [[], []]
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     assert losses(resumed) == losses(whole)
     model = [load_weights(run / "model" / "model.safetensors") for run in (whole, resumed)]
@@ -158,14 +165,9 @@ def test_deepspeed_trains_saves_a_whole_model_and_resumes_to_the_same_bits(tmp_p
     assert losses(whole) == pytest.approx(losses(plain.run), abs=1e-4)
 
 
-def sharded(folder: str, preset: str) -> None:
-    """A run under DeepSpeed, and one that is stopped by a NaN and continued."""
-    at = Path(folder)
-    config = TinyConfig(
-        run=at / "whole", device="cpu", threads=1, processes=2, launch=preset, dropout=0.0
+def sharded(run: str, **settings: object) -> list[object]:
+    """A run under DeepSpeed, and the error it ended with."""
+    folder_module.run_report = lambda path: None
+    return _error(
+        TinyConfig(run=Path(run), device="cpu", threads=1, processes=2, dropout=0.0, **settings)
     )
-    train(config)
-    assert (
-        _error(replace(config, run=at / "resumed", save_every=2, nan_at=6))[0] == "NonFiniteError"
-    )
-    train(replace(config, run=at / "resumed", save_every=2, resume=True))

@@ -201,6 +201,7 @@ FLAGS = ("--device", "cpu", "--threads", "1", "--accumulate", "2", "--evaluate-e
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_acceptance_done_5_twenty_kills_of_the_command_change_no_bit(tmp_path):
     seed = int(os.environ.get("KILL_SEED", random.SystemRandom().randrange(10**6)))
     flags = (*FLAGS, "--epochs", "40", "--save-every", "2", "--pause", "0.05")

@@ -25,6 +25,7 @@ _DESCRIPTION = (
     "bound is missed or a ratio is more than 15 percent worse than in the previous run."
 )
 _LARGEST_FALL = 0.15
+_NO_BENCHMARKS = {"__main__", "runner", "straightforward", "timing"}
 _LIBRARIES = ("numpy", "scipy", "torch", "torchmetrics")
 
 
@@ -56,7 +57,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _names() -> list[str]:
     modules = (module.name for module in pkgutil.iter_modules(bench.__path__))
-    return [name for name in modules if name not in {"__main__", "runner", "timing"}]
+    return [name for name in modules if name not in _NO_BENCHMARKS]
 
 
 def _measure(name: str) -> list[Row]:

@@ -77,7 +77,11 @@ class Row:
 
 
 def interleaved(
-    functions: Mapping[str, Callable[[], object]], *, runs: int = 20, calls: int = 1
+    functions: Mapping[str, Callable[[], object]],
+    *,
+    runs: int = 20,
+    calls: int = 1,
+    warm_up: bool = True,
 ) -> dict[str, Times]:
     """CPU time a call of each function, taking turns so that a busy moment hits all alike.
 
@@ -85,12 +89,14 @@ def interleaved(
 
     Args:
         functions: by name, without arguments.
-        runs: how often each has its turn, after one that is not counted.
+        runs: how often each has its turn.
         calls: calls a turn; more than one where a call is too short for the clock.
+        warm_up: call each once before, which is not counted.
     """
     seconds: dict[str, list[float]] = {name: [] for name in functions}
-    for function in functions.values():
-        function()
+    if warm_up:
+        for function in functions.values():
+            function()
     gc.disable()
     try:
         for _ in range(runs):

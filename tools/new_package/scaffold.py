@@ -62,5 +62,5 @@ def _version() -> str:
 def _tidy(folder: Path) -> None:
     """Where imports and line breaks go depends on how the package is called."""
     settings = ["--quiet", "--config", str(ROOT / "pyproject.toml"), str(folder.resolve())]
-    for tool in (["check", "--select", "I", "--fix"], ["format"]):
+    for tool in (["check", "--select", "I,RUF022", "--fix"], ["format"]):
         subprocess.run([sys.executable, "-m", "ruff", *tool, *settings], cwd=ROOT, check=True)

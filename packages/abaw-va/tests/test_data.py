@@ -180,7 +180,7 @@ def test_annotations_become_targets_or_nothing(tmp_path):
 
 def test_an_empty_folder_of_annotations_is_refused(tmp_path):
     (tmp_path / "Train_Set").mkdir()
-    with pytest.raises(DataError, match="no annotation texts"):
+    with pytest.raises(DataError, match="one folder with Train_Set and Validation_Set"):
         from_annotations(AnnotationsConfig(annotations=tmp_path, data=tmp_path / "root"))
 
 

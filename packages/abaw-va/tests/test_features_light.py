@@ -95,3 +95,9 @@ def test_a_suffix_keeps_the_name_and_chooses_the_kind():
     assert isinstance(made, LogMel)
     assert made.name == "logmel_fine"
     assert extractor("pixels").name == "pixels"
+
+
+def test_the_longest_known_name_chooses_the_kind():
+    """`vggish_norm_mine` is a vggish_norm, not a vggish with a suffix (spec Q12)."""
+    with pytest.raises(UsageError, match="--weights vggish_norm_mine=PATH"):
+        extractor("vggish_norm_mine")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from shared_core.commands import Verb
 from shared_core.commands import main as run_commands
 
@@ -82,6 +84,6 @@ VERBS = (
 )
 
 
-def main() -> int:
-    """Run a command; returns its exit status."""
-    return run_commands("abaw-va", "abaw_va", VERBS)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command of a line, by default that of the process; returns its exit status."""
+    return run_commands("abaw-va", "abaw_va", VERBS, argv)

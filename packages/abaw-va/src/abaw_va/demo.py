@@ -55,6 +55,7 @@ class Learnt:
 
     model: VaModel
     traces: Traces
+    smoothing: Smoothing
 
 
 def command(config: DemoConfig) -> None:
@@ -74,7 +75,7 @@ def command(config: DemoConfig) -> None:
     scores = {name: _score(of, config.seed) for name, of in rivals.items()}
     gain = _gain(rivals, "ridge regression on each frame", config.seed)
     say("4/4  predicting a video file from its pictures and its sound")
-    shown, truth = _predict_a_file(config, learnt[0].model)
+    shown, truth = _predict_a_file(config, learnt[0].model, learnt[0].smoothing)
     spread = _over_seeds(learnt, config.seed) if config.full else None
     _report(config, scores, gain, spread, shown, truth, time.monotonic() - begun)
 
@@ -107,7 +108,8 @@ def _learn(config: DemoConfig, data: Path, seed: int) -> Learnt:
     settings = replace(settings, run=run, seed=seed, device=config.device)
     train(settings)
     model = VaModel.from_pretrained(run)
-    return Learnt(model, evaluate([model], [_val(data, model)], settings.smoothing).traces)
+    found = evaluate([model], [_val(data, model)], settings.smoothing)
+    return Learnt(model, found.traces, settings.smoothing)
 
 
 def _val(data: Path, model: VaModel) -> VideoSet:
@@ -197,7 +199,9 @@ def _over_seeds(learnt: Sequence[Learnt], seed: int) -> Measure:
     return Measure(value=mean, low=mean - float(reach), high=mean + float(reach))
 
 
-def _predict_a_file(config: DemoConfig, model: VaModel) -> tuple[VideoPrediction, np.ndarray]:
+def _predict_a_file(
+    config: DemoConfig, model: VaModel, smoothing: Smoothing
+) -> tuple[VideoPrediction, np.ndarray]:
     """Write one more person as a video file, and predict it as a user would."""
     clip = synthetic.clip(config.seed, sum(PEOPLE.values()), SECONDS)
     video = config.out / "clip.mkv"
@@ -210,7 +214,7 @@ def _predict_a_file(config: DemoConfig, model: VaModel) -> tuple[VideoPrediction
     row = dict(zip(names, FACE.box, strict=True))
     write_csv(boxes, ("frame", *names), ({"frame": k, **row} for k in range(len(clip.frames))))
     perceive = Perceiver(Perception(boxes=boxes), model.config.features, "cpu")
-    return predict([model], video, perceive=perceive, smoothing=Smoothing()), clip.labels
+    return predict([model], video, perceive=perceive, smoothing=smoothing), clip.labels
 
 
 def _report(

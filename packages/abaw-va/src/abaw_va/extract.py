@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +14,15 @@ from abaw_va.data.layout import features_path
 from abaw_va.data.videos import Video, split_videos
 from abaw_va.features.mapping import fit_length
 from abaw_va.features.stream import VideoFeatures
-from abaw_va.perception import Perceiver, chosen_device, find_videos
+from abaw_va.perception import (
+    Perceiver,
+    chosen_device,
+    find_videos,
+    refuse_unused_weights,
+)
 from shared_core.commands import say
+from shared_core.config import fingerprint
+from shared_core.data.atomic import replacing
 from shared_core.data.faces import Person
 from shared_core.data.features import write_features
 from shared_core.errors import DataError
@@ -25,7 +33,9 @@ _PERSONS: dict[str, Person] = {"_left": "left", "_right": "right"}
 def extract(config: ExtractConfig) -> list[Path]:
     """Write `features/<split>_<feature>.h5` for every feature that is not there yet.
 
-    A video is decoded once for all features and all its annotated stretches. `<id>_left` and
+    Rows wait in a hidden folder beside the files until all videos of a split are done, so that memory
+    holds one video, and an extraction that was cut off goes on with the next one when it is called
+    with the same settings. A video is decoded once for all features and all its annotated stretches. `<id>_left` and
     `<id>_right` are two people of the video `<id>`: each gets the features of his or her own face, and
     the same sound. A video's rows are cut to its labels, or its last row is repeated up to them: the
     labels of Aff-Wild2 go one frame beyond most videos.
@@ -37,6 +47,7 @@ def extract(config: ExtractConfig) -> list[Path]:
         DataError: a video is missing or damaged; the files of the splits before are complete.
         UsageError: a feature is unknown or needs weights.
     """
+    refuse_unused_weights(config, config.features)
     files = {path.stem: path for path in find_videos([config.videos])}
     written: list[Path] = []
     for split in config.splits:
@@ -47,13 +58,21 @@ def extract(config: ExtractConfig) -> list[Path]:
         if not todo:
             continue
         perceive = Perceiver(config, todo, chosen_device(config.device))
-        rows: dict[str, dict[str, np.ndarray]] = {name: {} for name in todo}
-        for video, seen in _perceived(split_videos(config.data, split), files, perceive):
+        videos = split_videos(config.data, split)
+        waiting = config.data / "features" / f".{split}-{fingerprint(config)[:12]}"
+
+        def rows_of(name: str, video: Video, folder: Path = waiting) -> Path:
+            return folder / name / f"{video.id}.npy"
+
+        left = [v for v in videos if not all(rows_of(name, v).is_file() for name in todo)]
+        for video, seen in _perceived(left, files, perceive):
             for name in todo:
-                rows[name][video.id] = _aligned(seen, name, video)
+                with replacing(rows_of(name, video)) as temporary, temporary.open("wb") as file:
+                    np.save(file, _aligned(seen, name, video))
         for name in todo:
-            write_features(paths[name], rows[name])
+            write_features(paths[name], ((v.id, np.load(rows_of(name, v))) for v in videos))
             written.append(paths[name])
+        shutil.rmtree(waiting)
     return written
 
 

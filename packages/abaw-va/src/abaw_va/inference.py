@@ -6,7 +6,7 @@ computed; what runs along a video (an LSTM, a memory) follows video by video.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from abaw_va.method.smoothing import windows
 from abaw_va.model.network import VaModel
+from shared_core.errors import NonFiniteError
 
 CHUNKS_AT_ONCE = 32
 """Chunks in a batch."""
@@ -31,24 +32,38 @@ class Frames(Protocol):
     def lengths(self) -> np.ndarray:
         """Frames of each video: int64 [videos]."""
 
-    def read(self, index: int, start: int, stop: int) -> Float[np.ndarray, "frames width"]:
-        """Features of frames [start, stop) of a video."""
+    def read(
+        self, index: int, start: int, stop: int, padded_to: int | None = None
+    ) -> Float[np.ndarray, "frames width"]:
+        """Features of frames [start, stop) of a video, which is `padded_to` frames with zeros."""
+
+    def name(self, index: int) -> str:
+        """What a message calls a video."""
 
 
 class FramesInMemory:
-    """Features of videos that are held in memory: a list of float32 [frames, width]."""
+    """Features of videos that are held in memory: float32 [frames, width] by name."""
 
-    def __init__(self, videos: Sequence[Float[np.ndarray, "frames width"]]) -> None:
-        self.videos = videos
+    def __init__(self, videos: Mapping[str, Float[np.ndarray, "frames width"]]) -> None:
+        self.names = list(videos)
+        self.videos = list(videos.values())
 
     @property
     def lengths(self) -> np.ndarray:
         """Frames of each video: int64 [videos]."""
         return np.array([len(video) for video in self.videos], np.int64)
 
-    def read(self, index: int, start: int, stop: int) -> Float[np.ndarray, "frames width"]:
-        """Features of frames [start, stop) of a video."""
-        return self.videos[index][start:stop]
+    def read(
+        self, index: int, start: int, stop: int, padded_to: int | None = None
+    ) -> Float[np.ndarray, "frames width"]:
+        """Features of frames [start, stop) of a video; zeros beyond its end."""
+        rows = self.videos[index][start:stop]
+        missing = 0 if padded_to is None else stop - start - len(rows)
+        return np.pad(rows, ((0, missing), (0, 0)))
+
+    def name(self, index: int) -> str:
+        """What a message calls a video."""
+        return self.names[index]
 
 
 @torch.inference_mode()
@@ -69,15 +84,31 @@ def infer(
 
     Yields:
         The number of a video and float64 [frames, targets], in the units of the labels.
+
+    Raises:
+        NonFiniteError: a prediction is NaN or infinite; names the video and the frame.
     """
     numbers = np.arange(len(videos.lengths)) if which is None else np.array(which, np.int64)
     if model.config.compat.padding:
-        for first in range(0, len(numbers), padded_batch):
-            yield from _infer_padded(model, videos, numbers[first : first + padded_batch].tolist())
-        return
-    longest_first = numbers[np.argsort(-videos.lengths[numbers], kind="stable")]
-    for group in _groups(longest_first, videos.lengths):
-        yield from _infer_packed(model, videos, group)
+        firsts = range(0, len(numbers), padded_batch)
+        groups = iter([numbers[first : first + padded_batch].tolist() for first in firsts])
+        run = _infer_padded
+    else:
+        longest_first = numbers[np.argsort(-videos.lengths[numbers], kind="stable")]
+        groups, run = _groups(longest_first, videos.lengths), _infer_packed
+    for group in groups:
+        for number, prediction in run(model, videos, group):
+            _refuse_non_finite(prediction, videos.name(number))
+            yield number, prediction
+
+
+def _refuse_non_finite(prediction: Float[np.ndarray, "frames targets"], name: str) -> None:
+    finite = np.isfinite(prediction).all(axis=1)
+    if not finite.all():
+        raise NonFiniteError(
+            f"video {name}, frame {int(finite.argmin())}: the network predicts a value that is not "
+            "finite.\nIts weights or the features are broken: train again, or extract them again."
+        )
 
 
 def _groups(numbers: np.ndarray, lengths: np.ndarray) -> Iterator[list[int]]:
@@ -132,7 +163,13 @@ def _infer_padded(
     model: VaModel, videos: Frames, group: list[int]
 ) -> Iterator[tuple[int, Float[np.ndarray, "frames targets"]]]:
     device = next(model.parameters()).device
-    features, present = _pack(videos, [(v, 0, int(videos.lengths[v])) for v in group])
+    longest = int(videos.lengths[group].max())
+    if model.config.compat.norm_padding:
+        rows = [videos.read(video, 0, longest, padded_to=longest) for video in group]
+        features = torch.from_numpy(np.stack(rows))
+        present = torch.ones(features.shape[:2], dtype=torch.bool)
+    else:
+        features, present = _pack(videos, [(v, 0, int(videos.lengths[v])) for v in group])
     predictions = model.prediction(model.forward_videos(features.to(device), present.to(device)))
     for row, video in enumerate(group):
         yield video, predictions[row, : videos.lengths[video]].double().cpu().numpy()

@@ -8,8 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, gather_object
 from torch import Tensor
+from torch.nn import functional
 
 from abaw_va.config import TrainConfig
 from abaw_va.data.batches import ChunkBatch, ChunkDataset, collate
@@ -23,6 +24,7 @@ from abaw_va.model.carriers import State
 from abaw_va.model.initial import initialise
 from abaw_va.model.network import VaModel
 from abaw_va.weights import transfer_encoder
+from shared_core.commands import say
 from shared_core.data.loader import KeyedLoader, generator
 from shared_core.data.quarantine import Quarantine
 from shared_core.launch.accelerator import accelerator as connect
@@ -82,7 +84,7 @@ class VaLearner(Learner):
 
     def loss(self, batch: ChunkBatch) -> Outcome:
         """The objective over the global batch of which `batch` is this process's part."""
-        state = self._states.popleft()
+        state = self._own(self._states.popleft(), len(batch.restart))
         if bool(batch.restart.all()):
             state = None
         output, state = self.model(batch.features, batch.present, state, batch.restart)
@@ -140,33 +142,45 @@ class VaLearner(Learner):
         return self._accelerator is not None and self._accelerator.distributed_type in kinds
 
     def state(self) -> Mapping[str, Any]:
-        """What the streams remember, of all processes, as [process, row, ...] tensors."""
-        return {"streams": [self._gathered(state) for state in self._states]}
+        """What the streams remember: for each micro-batch a list with the rows of every process."""
+        return {"streams": [_of_all_processes(state) for state in self._states]}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take back what the streams of this process remember."""
-        self._states = deque(self._own(streams) for streams in state["streams"])
+        """Take back what the streams remember, of any number of processes."""
+        self._states = deque(
+            (shares[self._rank] if len(shares) == self._world else _joined(shares)) or None
+            for shares in state["streams"]
+        )
 
-    def _gathered(self, state: State | None) -> dict[str, Tensor]:
-        if state is None:
-            return {}
-        if self._accelerator is None or self._world == 1:
-            return dict(state)
-        # Memories may have grown to different lengths; empty slots in front count nothing.
+    def _own(self, state: State | None, rows: int) -> State | None:
+        """The rows of this process; a state that another number of processes left has all rows."""
+        if state is None or all(len(part) == rows for part in state.values()):
+            return state
+        own = {name: part[self._rank * rows :][:rows] for name, part in state.items()}
         return {
-            name: self._accelerator.gather(
-                self._accelerator.pad_across_processes(part.contiguous(), dim=1, pad_first=True)
-            )
-            for name, part in state.items()
+            name: torch.cat((part, part.new_zeros(rows - len(part), *part.shape[1:])))
+            for name, part in own.items()
         }
 
-    def _own(self, streams: Mapping[str, Tensor]) -> State | None:
-        if not streams:
-            return None
-        device = next(self.network.parameters()).device
-        return {
-            name: part.chunk(self._world)[self._rank].to(device) for name, part in streams.items()
-        }
+
+def _of_all_processes(state: State | None) -> list[State]:
+    mine = {name: part.cpu() for name, part in (state or {}).items()}
+    shares: list[State] = gather_object([mine])
+    return shares
+
+
+def _joined(shares: Sequence[State]) -> State:
+    """Rows of several processes, one after another; the shorter memories get empty slots in front."""
+
+    def padded(part: Tensor, slots: int) -> Tensor:
+        return functional.pad(part, (*(0, 0) * (part.dim() - 2), slots - part.shape[1], 0))
+
+    joined = {}
+    for name in shares[0]:
+        parts = [share[name] for share in shares]
+        slots = max(part.shape[1] for part in parts)
+        joined[name] = torch.cat([padded(part, slots) for part in parts])
+    return joined
 
 
 def video_sets(config: TrainConfig) -> tuple[VideoSet, VideoSet]:
@@ -226,6 +240,11 @@ def train(config: TrainConfig) -> Summary:
     """
     accelerator = connect(config)
     train_set, val_set = video_sets(config)
+    if len(train_set) == 1 and accelerator.is_main_process:
+        say(
+            f"{config.data}: one training video. Every batch shows it alone, "
+            "and the CCC of one person says little about others."
+        )
     learner = VaLearner(config, train_set, val_set)
     loader = training_loader(
         config,

@@ -32,7 +32,9 @@ def write_overlay(video: Path, prediction: VideoPrediction, path: Path) -> None:
         DataError: the video cannot be read any more, or the file cannot be written.
     """
     panel: np.ndarray | None = None
-    with VideoWriter(path) as writer:
+    duration = prediction.times_s[-1] - prediction.times_s[0]
+    rate = (len(prediction.times_s) - 1) / duration if duration > 0 else 30.0
+    with VideoWriter(path, rate=rate) as writer:
         for frame in frames(video):
             height, width = frame.image.shape[:2]
             if panel is None:

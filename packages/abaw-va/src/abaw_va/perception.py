@@ -37,7 +37,7 @@ def chosen_device(name: str) -> str:
 
 
 def find_videos(paths: Iterable[Path]) -> list[Path]:
-    """Video files, those of folders sorted by name.
+    """Video files, each once; those of folders sorted by name.
 
     Raises:
         DataError: a path does not exist, or a folder holds no video.
@@ -54,7 +54,7 @@ def find_videos(paths: Iterable[Path]) -> list[Path]:
             found += inside
         else:
             found.append(path)
-    return found
+    return list({path.resolve(): path for path in found}.values())
 
 
 def load_models(checkpoints: Sequence[str], device: str) -> list[VaModel]:
@@ -69,6 +69,18 @@ def load_models(checkpoints: Sequence[str], device: str) -> list[VaModel]:
     return [VaModel.from_pretrained(name, device=device) for name in checkpoints]
 
 
+def refuse_unused_weights(settings: Perception, features: Sequence[str]) -> None:
+    """Refuse weights of a feature that a command does not make: a name that was mistyped.
+
+    Raises:
+        UsageError: names it, and the features that are made.
+    """
+    if unused := sorted(set(settings.weights_of) - set(features)):
+        raise UsageError(
+            f"--weights {unused[0]}=...: no such feature is needed. Needed: {', '.join(features)}."
+        )
+
+
 class Perceiver:
     """Turns videos into features, with the detector and the networks loaded once.
 
@@ -76,29 +88,16 @@ class Perceiver:
         settings: how faces and sound are found.
         features: names of the features to make.
         device: where networks run.
-        thirty_fps: map sound as the authors do, as if every video had 30 frames per second.
 
     Raises:
         UsageError: a feature is unknown or needs weights that were not given.
     """
 
-    def __init__(
-        self,
-        settings: Perception,
-        features: Sequence[str],
-        device: str,
-        *,
-        thirty_fps: bool = False,
-    ) -> None:
+    def __init__(self, settings: Perception, features: Sequence[str], device: str) -> None:
         self.settings = settings
-        self._thirty_fps = thirty_fps
         weights = settings.weights_of
-        if unused := sorted(set(weights) - set(features)):
-            raise UsageError(
-                f"--weights {unused[0]}=...: no such feature is needed. Needed: {', '.join(features)}."
-            )
         self._extractors: list[Extractor] = [
-            extractor(name, weights.get(name), device=device, compat=thirty_fps)
+            extractor(name, weights.get(name), device=device, compat=settings.compat)
             for name in features
         ]
         self._detector: Detector | None = None
@@ -128,7 +127,7 @@ class Perceiver:
                 self._faces(path),
                 person=person or self.settings.person,
                 every=self.settings.detect_every,
-                compat=self._thirty_fps,
+                compat=self.settings.compat,
                 seen=lambda frame: progress.update(task, completed=frame + 1),
             )
 

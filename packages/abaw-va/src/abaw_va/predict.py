@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +21,13 @@ from abaw_va.inference import FramesInMemory, infer
 from abaw_va.method.smoothing import smooth_and_clip
 from abaw_va.model.network import VaModel
 from abaw_va.overlay import write_overlay
-from abaw_va.perception import Perceiver, chosen_device, find_videos, load_models
+from abaw_va.perception import (
+    Perceiver,
+    chosen_device,
+    find_videos,
+    load_models,
+    refuse_unused_weights,
+)
 from shared_core.commands import say
 from shared_core.data.atomic import replacing
 from shared_core.data.tables import read_json, write_csv, write_json
@@ -41,6 +49,7 @@ class VideoPrediction:
             predict.
         face: where a face was found; elsewhere the prediction rests on the nearest frame that has one,
             or on the sound alone.
+        looked: whether a network reads faces, so that they were looked for.
         audio: where the video has sound.
         boxes: face boxes (x0, y0, x1, y1), fractions of the picture; NaN where there is none.
     """
@@ -48,6 +57,7 @@ class VideoPrediction:
     times_s: Float64[np.ndarray, " frames"]
     values: Float64[np.ndarray, "frames 2"]
     face: Bool[np.ndarray, " frames"]
+    looked: bool
     audio: Bool[np.ndarray, " frames"]
     boxes: Float64[np.ndarray, "frames 4"]
 
@@ -115,49 +125,55 @@ def predict(
     seen = perceive(Path(video))
     smoothing = smoothing or Smoothing()
     rate = frame_rate(seen.times_s)
+    runs = [_run(model, seen, Path(video).name) for model in models]
     values = np.full((len(seen.times_s), len(TARGETS)), np.nan)
     for column, target in enumerate(TARGETS):
         raw = [
             run[:, model.config.target_names.index(target)]
-            for model, run in zip(models, (_run(model, seen) for model in models), strict=True)
+            for model, run in zip(models, runs, strict=True)
             if target in model.config.target_names
         ]
         if raw:
             mean = torch.from_numpy(np.mean(raw, axis=0))
             values[:, column] = smooth_and_clip(mean, smoothing.window(target, rate)).numpy()
     return VideoPrediction(
-        times_s=seen.times_s, values=values, face=seen.face, audio=seen.audio, boxes=seen.boxes
+        times_s=seen.times_s,
+        values=values,
+        face=seen.face,
+        looked=seen.looked,
+        audio=seen.audio,
+        boxes=seen.boxes,
     )
 
 
-def _run(model: VaModel, seen: VideoFeatures) -> Float64[np.ndarray, "frames targets"]:
+def _run(model: VaModel, seen: VideoFeatures, name: str) -> Float64[np.ndarray, "frames targets"]:
     """Raw predictions of one network."""
     config = model.config
     alone = config.normalise if config.norm_method == "batch" else ()
-    rows = [(name, seen.rows[name]) for name in config.features]
+    rows = {feature: seen.rows[feature] for feature in config.features}
     features = np.concatenate(
-        [standardised_by_itself(own) if name in alone else own for name, own in rows], axis=1
+        [standardised_by_itself(own) if feature in alone else own for feature, own in rows.items()],
+        axis=1,
     )
     if features.shape[1] != config.input_width:
-        widths = ", ".join(f"{name} {own.shape[1]}" for name, own in rows)
+        widths = ", ".join(f"{feature} {own.shape[1]}" for feature, own in rows.items())
         raise UsageError(
             f"the network reads {config.input_width} columns, the extractors make "
             f"{features.shape[1]} ({widths}).\nGive the extractors the weights it was trained with."
         )
     standard = model.standardised(torch.from_numpy(features)).numpy()
-    return next(infer(model, FramesInMemory([standard])))[1]
+    return next(infer(model, FramesInMemory({name: standard})))[1]
 
 
 def figure(prediction: VideoPrediction, title: str) -> Svg:
-    """Both curves over time; where neither a face nor sound was there, the ground is shaded."""
+    """Both curves over time; the ground is shaded where a face was looked for and not found."""
     known = {
         target: prediction.values[:, column]
         for column, target in enumerate(TARGETS)
         if not np.isnan(prediction.values[:, column]).all()
     }
-    return traces(
-        prediction.times_s, known, title=title, invalid=~prediction.face, invalid_name="no face"
-    )
+    missing = ~prediction.face if prediction.looked else None
+    return traces(prediction.times_s, known, title=title, invalid=missing, invalid_name="no face")
 
 
 def command(config: PredictConfig) -> int:
@@ -166,22 +182,26 @@ def command(config: PredictConfig) -> int:
     _refuse_equal_names(videos)
     device = chosen_device(config.device)
     models = load_models(config.checkpoint, device)
-    perceive = Perceiver(config, needed_features(models), device)
-    page = Page("Valence and arousal")
+    features = needed_features(models)
+    refuse_unused_weights(config, features)
+    perceive = Perceiver(config, features, device)
+    page = Page("Valence and arousal", "The mean over several networks" if models[1:] else "")
+    page.write(config.out / "report.html")  # a folder that cannot be written is found out at once
     failures = 0
     for number, video in enumerate(videos, 1):
         name = f"[{number}/{len(videos)}] {video.name}"
         try:
-            if _is_done(video, config):
+            depends_on = _depends_on(video, models, config)
+            if _is_done(video, depends_on, config):
                 say(f"{name}: there already")
             else:
                 prediction = predict(models, video, perceive=perceive, smoothing=config.smoothing)
-                _write(video, prediction, config)
+                _write(video, prediction, depends_on, config)
                 say(f"{name}: {_summary(prediction)}")
             _show(page, video, config.out)
         except UserError as error:
             failures += 1
-            say(f"{name}: {error}")
+            sys.stderr.write(f"abaw-va: {name}: {error}\n")
             page.section(video.name).note(f"Not predicted: {error}", warning=True)
     path = page.write(config.out / "report.html")
     say(f"written to {config.out}; open {path}")
@@ -199,20 +219,32 @@ def _refuse_equal_names(videos: Sequence[Path]) -> None:
             )
 
 
-def _settings(config: PredictConfig) -> dict[str, Any]:
+def _depends_on(video: Path, models: Sequence[VaModel], config: PredictConfig) -> dict[str, Any]:
     """What a prediction depends on, as JSON: a finished video is done again when it changed."""
     return {
+        "bytes": video.stat().st_size,
         "checkpoint": list(config.checkpoint),
+        "networks": [_digest(model) for model in models],
         "person": config.person,
         "boxes": None if config.boxes is None else str(config.boxes),
         "detector": config.detector,
         "detect_every": config.detect_every,
         "weights": list(config.weights),
+        "compat": config.compat,
         "smoothing": asdict(config.smoothing),
     }
 
 
-def _is_done(video: Path, config: PredictConfig) -> bool:
+def _digest(model: VaModel) -> str:
+    """What tells a network from one that was trained further and saved under the same name."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().numpy())
+    return digest.hexdigest()[:16]
+
+
+def _is_done(video: Path, depends_on: dict[str, Any], config: PredictConfig) -> bool:
     path = config.out / f"{video.stem}.json"
     if not path.is_file() or (config.overlay and not _overlay_path(video, config.out).is_file()):
         return False
@@ -220,14 +252,16 @@ def _is_done(video: Path, config: PredictConfig) -> bool:
         content = read_json(path)
     except DataError:
         return False
-    return isinstance(content, dict) and content.get("settings") == _settings(config)
+    return isinstance(content, dict) and content.get("depends_on") == depends_on
 
 
 def _overlay_path(video: Path, out: Path) -> Path:
     return out / f"{video.stem}_curves.mp4"
 
 
-def _write(video: Path, prediction: VideoPrediction, config: PredictConfig) -> None:
+def _write(
+    video: Path, prediction: VideoPrediction, depends_on: dict[str, Any], config: PredictConfig
+) -> None:
     """CSV, plot and overlay first, JSON last: its presence says that a video is finished."""
     stem = config.out / video.stem
     write_csv(stem.with_name(f"{video.stem}.csv"), COLUMNS, prediction.rows())
@@ -241,7 +275,8 @@ def _write(video: Path, prediction: VideoPrediction, config: PredictConfig) -> N
             "video": video.name,
             "frames_per_second": frame_rate(prediction.times_s),
             "summary": _summary(prediction),
-            "settings": _settings(config),
+            "looked_for_faces": prediction.looked,
+            "depends_on": depends_on,
             "frames": list(prediction.rows()),
         },
     )
@@ -249,7 +284,9 @@ def _write(video: Path, prediction: VideoPrediction, config: PredictConfig) -> N
 
 def _summary(prediction: VideoPrediction) -> str:
     frames = len(prediction.times_s)
-    parts = [f"{frames} frames", f"a face in {prediction.face.mean():.0%}"]
+    parts = [f"{frames} frames"]
+    if prediction.looked:
+        parts.append(f"a face in {prediction.face.mean():.0%}")
     parts.append("sound" if prediction.audio.any() else "no sound")
     parts += [
         f"mean {target} {np.mean(column):+.2f}"
@@ -271,6 +308,7 @@ def _show(page: Page, video: Path, out: Path) -> None:
         times_s=column("time_s"),
         values=np.stack([column(target) for target in TARGETS], axis=1),
         face=column("face") > 0,
+        looked=bool(content["looked_for_faces"]),
         audio=column("audio") > 0,
         boxes=np.full((len(rows), 4), np.nan),
     )

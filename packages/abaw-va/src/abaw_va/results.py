@@ -129,6 +129,13 @@ def read_traces(path: Path) -> dict[str, Trace]:
     Raises:
         DataError: the file is missing, not in this format, or a prediction is not a finite number.
     """
+    if not path.is_file():
+        raise DataError(
+            path,
+            "there is no such file",
+            remedy="Write it with `abaw-va evaluate`; or choose other predictions of this folder by "
+            "--smoothed or --no-smoothed, --split, --target.",
+        )
     rows = read_json(path)
     try:
         traces = {
@@ -142,12 +149,26 @@ def read_traces(path: Path) -> dict[str, Trace]:
         raise DataError(
             path,
             f"not a readable result file ({type(error).__name__}: {error})",
-            remedy="Write it with `abaw-va evaluate --results`.",
+            remedy="Write it with `abaw-va evaluate`.",
         ) from error
     for video, trace in traces.items():
-        if trace.prediction.ndim != 1 or not np.isfinite(trace.prediction).all():
-            raise DataError(path, "predictions that are not finite numbers", where=f"video {video}")
+        _check_trace(path, video, trace)
     return traces
+
+
+def _check_trace(path: Path, video: str, trace: Trace) -> None:
+    where = f"video {video}"
+    if Path(video).name != video or "\\" in video:  # it becomes the name of a file
+        raise DataError(path, repr(video), expected="a video's id without a path")
+    if trace.prediction.ndim != 1 or not np.isfinite(trace.prediction).all():
+        raise DataError(path, "predictions that are not finite numbers", where=where)
+    if trace.label is not None and trace.label.shape != trace.prediction.shape:
+        raise DataError(
+            path,
+            f"{trace.label.size}",
+            where=where,
+            expected=f"{trace.prediction.size} labels, one per prediction",
+        )
 
 
 def mean_of(sets: Sequence[Traces]) -> dict[str, Trace]:
@@ -172,13 +193,16 @@ def combine(
     first = sets[0]
     for folder, other in zip(folders[1:], sets[1:], strict=True):
         for video in first.keys() | other.keys():
-            lengths = [len(s[video].prediction) if video in s else 0 for s in (first, other)]
+            lengths = [
+                f"{len(of[video].prediction)} frames" if video in of else "no such video"
+                for of in (first, other)
+            ]
             if lengths[0] != lengths[1]:
                 raise DataError(
                     folder / name,
-                    f"{lengths[1]}",
+                    lengths[1],
                     where=f"video {video}",
-                    expected=f"{lengths[0]} frames as in {folders[0] / name}",
+                    expected=f"{lengths[0]} as in {folders[0] / name}",
                     remedy="Combine results of the same videos only.",
                 )
     return mean_of(sets)
@@ -190,19 +214,26 @@ def write_ensemble(
     """Write the mean of several result folders as one; returns the validation CCC of each target.
 
     Nothing is smoothed or clipped again. A split or target that the first folder lacks is left out.
+
+    Raises:
+        DataError: the first folder holds nothing to average, another one lacks a file, or two differ
+            in their videos or lengths.
     """
     kind = "smooth" if smoothed else "nosmooth"
-    scores = {}
+    means: dict[tuple[str, str], dict[str, Trace]] = {}
     for split, prefix in PREFIX.items():
         for target in targets:
-            name = f"{prefix}_pred_{target}_{kind}.json"
-            if not (folders[0] / name).is_file():
-                continue
-            traces = combine(folders, split, target, smoothed=smoothed)
-            _write(out / name, traces)
-            if split == "val":
-                scores[target] = concordance(traces)
-    return scores
+            if (folders[0] / f"{prefix}_pred_{target}_{kind}.json").is_file():
+                means[split, target] = combine(folders, split, target, smoothed=smoothed)
+    if not means:
+        raise DataError(
+            folders[0],
+            f"no predictions of {' or '.join(targets)} (*_pred_<target>_{kind}.json)",
+            remedy="Write them with `abaw-va evaluate`.",
+        )
+    for (split, target), traces in means.items():
+        _write(out / f"{PREFIX[split]}_pred_{target}_{kind}.json", traces)
+    return {target: concordance(of) for (split, target), of in means.items() if split == "val"}
 
 
 def write_submission(
@@ -221,12 +252,15 @@ def write_submission(
     Raises:
         DataError: a file is missing, or the targets differ in their videos or lengths.
     """
-    columns = {
-        target: combine(folders, split, target, smoothed=smoothed)
+    kind = "smooth" if smoothed else "nosmooth"
+    present = [
+        target
         for target in TARGETS
-        if layout != "upstream"
-        or (folders[0] / f"{PREFIX[split]}_pred_{target}_nosmooth.json").is_file()
-    }
+        if (folders[0] / f"{PREFIX[split]}_pred_{target}_{kind}.json").is_file()
+    ]
+    # One target alone will do where each has files of its own.
+    targets = present if layout == "upstream" and present else TARGETS
+    columns = {target: combine(folders, split, target, smoothed=smoothed) for target in targets}
     if layout == "upstream":
         return [
             _write_columns(out / target / f"{video}.txt", target, trace.prediction[:, None])
@@ -280,8 +314,14 @@ class WindowSearch:
 
 
 def best_window(traces: Traces, windows: Sequence[int] = SEARCHED) -> WindowSearch:
-    """Search the smoothing window of raw predictions, and say what the choice itself is worth."""
+    """Search the smoothing window of raw predictions, and say what the choice itself is worth.
+
+    Raises:
+        DataError: no video has labels.
+    """
     labelled = [trace for trace in traces.values() if trace.label is not None]
+    if not labelled:
+        raise DataError("smooth --search", "no labels", expected="predictions with labels")
     of_window = [
         Moments.stack([moments(replace(trace, window=window).smoothed()) for trace in labelled])
         for window in windows

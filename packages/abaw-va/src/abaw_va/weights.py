@@ -12,15 +12,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from abaw_va.config import Attending, Compat, TransformerAttention, TransformerLstm, VaModelConfig
+from abaw_va.config import (
+    Attending,
+    Compat,
+    ConvertConfig,
+    TransformerAttention,
+    TransformerLstm,
+    VaModelConfig,
+)
+from abaw_va.data.videos import VideoSet, split_videos
 from abaw_va.model.network import VaModel
 from shared_core.checkpoints.weights import load_into, load_legacy
 from shared_core.config import from_dict
 from shared_core.config.fields import kind_of
-from shared_core.errors import CheckpointError, UsageError
+from shared_core.data.atomic import replacing
+from shared_core.errors import CheckpointError, DataError, UsageError
 
 OPTIONS_FILE = "train_opt.conf"
 
@@ -28,16 +38,22 @@ FIRST_LAYERS = {"seq": "affine.weight", "fc": "module.0.weight"}
 """Sub-networks that may read the features, and the weight that does."""
 
 
-def from_upstream(folder: Path, prefix: str, *, compat: Compat | None = None) -> VaModel:
+def from_upstream(
+    folder: Path, prefix: str, *, data: Path | None = None, compat: Compat | None = None
+) -> VaModel:
     """The network of one epoch of one of the authors' runs.
 
     Args:
         folder: the run's checkpoint folder.
         prefix: start of the files' names, the number of the epoch.
+        data: data root with the features it was trained on, for a network that normalises some of
+            them by `trn`: their mean and deviation are not in the authors' files.
         compat: quirks that the network keeps at inference; None: none of them.
 
     Raises:
         CheckpointError: a file is missing, unsafe or damaged, or does not fit the options.
+        UsageError: the network needs `data`.
+        DataError: the data root lacks a feature, or its features have other widths.
     """
     where = folder / OPTIONS_FILE
     options = _read_options(where)
@@ -50,16 +66,45 @@ def from_upstream(folder: Path, prefix: str, *, compat: Compat | None = None) ->
     for name, network in model.named_children():
         path = folder / f"{prefix}_net_{name}.pth"
         load_into(network, load_legacy(path), path=path)
-    return model
+    if config.normalise and config.norm_method == "trn":
+        if data is None:
+            raise UsageError(
+                f"{where}: the network normalises {', '.join(config.normalise)} by the mean and "
+                "deviation of its training frames, which the authors' files do not hold.\n"
+                "Name the data root that it was trained on: --data."
+            )
+        model.set_statistics(*_statistics(data, config))
+    return model.eval()
+
+
+def _statistics(data: Path, config: VaModelConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and scale of every column over the training frames of a data root."""
+    videos = VideoSet(
+        data, split_videos(data, "train"), config.features, normalise=config.normalise
+    )
+    if videos.width != config.input_width:
+        widths = ", ".join(f"{f} {w}" for f, w in zip(config.features, videos.widths, strict=True))
+        raise DataError(
+            data,
+            f"{videos.width} ({widths})",
+            expected=f"features of {config.input_width} columns in all, as the network reads",
+            remedy="Name the data root that the network was trained on.",
+        )
+    return videos.training_statistics()
 
 
 def to_upstream(model: VaModel, folder: Path, prefix: str) -> None:
-    """Write a network as the authors' code reads it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write a network as the authors' code reads it.
+
+    Raises:
+        DataError: the folder cannot be written.
+    """
     for name, network in model.named_children():
-        torch.save(network.state_dict(), folder / f"{prefix}_net_{name}.pth")
+        with replacing(folder / f"{prefix}_net_{name}.pth") as temporary:
+            torch.save(network.state_dict(), temporary)
     text = json.dumps(_options(model.config), indent=4)
-    (folder / OPTIONS_FILE).write_text(text + "\n", encoding="utf-8")
+    with replacing(folder / OPTIONS_FILE) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def transfer_encoder(model: VaModel, path: Path) -> None:
@@ -89,7 +134,7 @@ def _under(start: str, state: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
 def _read_options(path: Path) -> dict[str, Any]:
     try:
         options = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
             path,
             f"not readable ({error})",
@@ -125,7 +170,7 @@ def _tree(options: Mapping[str, Any], where: Path) -> dict[str, Any]:
         }
     except KeyError as error:
         raise CheckpointError(where, "none", expected=f"the option {error}") from error
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise CheckpointError(where, f"options of no known network ({error})") from error
 
 
@@ -211,5 +256,6 @@ def command(config: ConvertConfig) -> None:
     if config.back:
         to_upstream(VaModel.from_pretrained(config.source), config.out, config.prefix)
     else:
-        from_upstream(config.source, config.prefix).save_pretrained(config.out)
+        model = from_upstream(config.source, config.prefix, data=config.data, compat=config.compat)
+        model.save_pretrained(config.out)
     say(f"written to {config.out}")

@@ -10,9 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -234,8 +239,15 @@ class KeyedLoader(Generic[Item, Batch]):
     def _steps(
         self, start: Position, last_epoch: int | None
     ) -> Iterator[tuple[Position, list[Batch]]]:
+        alive, this_process = multiprocessing.Pipe(duplex=False)
+        answers = _alive(iter(self._loader(start, last_epoch, alive)))
+        # The pipe is closed after the workers have ended, or by the death of this process.
+        with this_process, closing(answers):
+            yield from self._dealt(answers)
+
+    def _dealt(self, answers: Iterator[_Fetched]) -> Iterator[tuple[Position, list[Batch]]]:
         step: list[Batch] = []
-        for fetched in _alive(iter(self._loader(start, last_epoch))):
+        for fetched in answers:
             for carried in fetched.bad:
                 self.quarantine.bad(carried.revive(), of=len(self.dataset))
             if fetched.fatal is not None:
@@ -245,7 +257,9 @@ class KeyedLoader(Generic[Item, Batch]):
                 yield fetched.after, step
                 step = []
 
-    def _loader(self, start: Position, last_epoch: int | None) -> DataLoader[Any]:
+    def _loader(
+        self, start: Position, last_epoch: int | None, alive: Connection
+    ) -> DataLoader[Any]:
         return DataLoader(
             _Fetch(self.dataset, self.collate, self.quarantine.policy == "quarantine"),
             sampler=_Tasks(self, start, last_epoch),
@@ -253,7 +267,7 @@ class KeyedLoader(Generic[Item, Batch]):
             collate_fn=_unchanged,
             num_workers=self.workers,
             pin_memory=self.pin,
-            worker_init_fn=_leave_interrupts_to_the_parent,
+            worker_init_fn=partial(_begin_worker, alive),
             multiprocessing_context=_fork_server() if self.workers else None,
             # Without one, each new iterator draws a seed from the global generator.
             generator=generator(self.seed),
@@ -357,7 +371,7 @@ class _Fetch(Dataset[_Fetched], Generic[Item, Batch]):
             return self.dataset[replace(key, index=PADDING)]
 
 
-def _alive(answers: Iterator[_Fetched]) -> Iterator[_Fetched]:
+def _alive(answers: Iterator[_Fetched]) -> Generator[_Fetched, None, None]:
     try:
         yield from answers
     except RuntimeError as error:
@@ -376,9 +390,19 @@ def _fork_server() -> BaseContext:
     return context
 
 
-def _leave_interrupts_to_the_parent(worker: int) -> None:  # noqa: ARG001
-    # A Ctrl-C reaches the whole process group; the parent still needs a batch to end its step with.
+def _begin_worker(alive: Connection, _number: int) -> None:
+    """In a worker: leave Ctrl-C to the process that reads, and end when that one ends.
+
+    A worker's parent is the fork server, which lives as long as its workers do: neither would see
+    that the process they work for was killed.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(alive,), daemon=True).start()
+
+
+def _end_with(alive: Connection) -> None:
+    wait([alive])  # nothing is ever sent: it is ready when the other end is closed
+    os._exit(0)
 
 
 def _unchanged(fetched: Any) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ _DRAWS_AT_ONCE = 1 << 18
 """Limits the memory: 48 bytes of moments each."""
 
 
+@runtime_checkable
 class Resampled(Protocol):
     """A score that can be computed on resamples of its groups."""
 

@@ -13,8 +13,8 @@ other parameters are a linear least-squares problem, and only two numbers are se
 projection; Golub and Pereyra, 1973): from the best point of a small grid, between bounds, with a
 bounded number of evaluations. Rising and falling relations are alike to it.
 
-What is computed after a fit (PLCC, RMSE) is computed on the very pairs it was fitted to, as the field
-reports it: it flatters small sets.
+What is computed after a fit (PLCC, RMSE) is computed on the very pairs it was fitted to, as the
+field reports it: it flatters small sets.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ from shared_core.metrics.pairs import Score, as_scalar, checked_pairs
 ParameterCount: TypeAlias = Literal[4, 5]
 _Array: TypeAlias = NDArray[np.float64]
 
-# In units of the standardised scores. From almost straight over the whole range to almost a step.
-_SLOPES = (0.05, 50.0)
-_START_SLOPES = (0.5, 1.5, 4.0, 12.0)
+# Slopes of the standardised scores: from almost a straight line to a rise within half a standard
+# deviation. Steeper curves fit steps between single scores, where the search does not settle.
+_SLOPES = (0.05, 10.0)
+_START_SLOPES = (0.5, 1.5, 3.0, 7.0)
 _START_CENTRES = (0.1, 0.3, 0.5, 0.7, 0.9)  # quantiles of the scores
 _EVALUATIONS = 200
 
@@ -122,7 +123,8 @@ def _search(z: _Array, y: _Array, parameters: ParameterCount) -> tuple[float, fl
         (np.array(s) for s in starts), key=lambda point: float(np.sum(residual(point) ** 2))
     )
     bounds = ((z.min(), np.log(_SLOPES[0])), (z.max(), np.log(_SLOPES[1])))
-    found = least_squares(residual, start, bounds=bounds, max_nfev=_EVALUATIONS)
+    # The other bounded method, "trf", creeps along the bounds where scores and targets are unrelated.
+    found = least_squares(residual, start, method="dogbox", bounds=bounds, max_nfev=_EVALUATIONS)
     if not found.success:
         raise FitError(f"it did not converge within {_EVALUATIONS} evaluations")
     linear = _solve(_columns(z, found.x, parameters), y)

@@ -157,23 +157,20 @@ class Hands:
         elif self._overflow_is_borne:
             self.overflows += 1
         else:
-            raise self._not_finite(
-                math.inf
-            )  # the engine has seen it too, and left the weights alone
+            # The engine has seen it too, and left the weights alone.
+            raise self._not_finite(math.inf)
         return norm
 
     def _not_finite(self, norm: float) -> NonFiniteError:
         """The error that all processes raise: it says where, on which of them, in what batch."""
-        faults = [f"loss {float(loss)}" for loss in self._losses if not math.isfinite(loss)]
-        if not faults and not math.isfinite(norm):
-            faults = [f"gradient norm {norm}"]
-        names = self._describe()
-        mine = f"{', '.join(faults)} on process {self.accelerator.process_index}" + (
-            f" ({names})" if names else ""
-        )
-        everyones = [fault for fault in gather_object([mine if faults else ""]) if fault]
+        rank, names = self.accelerator.process_index, self._describe()
+        here = f"on process {rank}" + (f" ({names})" if names else "")
+        losses = [f"loss {float(v)} {here}" for v in self._losses if not math.isfinite(v)]
+        gradients = [] if math.isfinite(norm) else [f"gradient norm {norm} {here}"]
+        # The gradients are averaged, so that one process's bad loss spoils them on all.
+        faults = gather_object(losses) or gather_object(gradients)
         return NonFiniteError(
-            f"{self._where}: {'; '.join(everyones)}. The weights were not changed by this update.\n"
+            f"{self._where}: {'; '.join(faults)}. The weights were not changed by this update.\n"
             "Look at this batch's data; a lower learning rate or --clip-norm may help."
         )
 

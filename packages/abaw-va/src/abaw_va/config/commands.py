@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from abaw_va.config.training import Smoothing
+from abaw_va.config.training import Compat, Smoothing
 from shared_core.config import setting
 from shared_core.errors import ConfigError
 
@@ -18,7 +18,8 @@ class AnnotationsConfig:
     """Turn Aff-Wild2 annotation texts into the targets of a data root."""
 
     annotations: Path
-    """Folder that holds Train_Set and Validation_Set, each with one text per video."""
+    """Folder, or zip or tar archive, that holds Train_Set and Validation_Set, each with one text per
+    video, at any depth; of several challenges, the folder of VA is taken."""
     data: Path
     """Data root to write."""
     test_list: Path | None = None
@@ -102,6 +103,9 @@ class Perception:
     """Frames between two detections; boxes between them are interpolated."""
     weights: tuple[str, ...] = ()
     """Weights of the feature extractors as NAME=PATH, such as vggish=vggish.pth."""
+    compat: bool = False
+    """As the authors extract: sound is mapped as if every video had 30 frames per second, wav2vec
+    hears separate pieces of 120 s, and the first frame never stands in for one without a face."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be.
@@ -195,8 +199,8 @@ class EnsembleConfig:
     """Result folders, as `evaluate` writes them."""
     out: Path
     """Result folder to write."""
-    smoothed: bool = False
-    """Average the smoothed predictions rather than the unsmoothed ones."""
+    smoothed: bool = True
+    """Average the smoothed predictions; else those that are only clipped."""
     target: Literal["both", "valence", "arousal"] = "both"
     """Which target."""
 
@@ -254,6 +258,11 @@ class ConvertConfig:
     """Folder to write."""
     prefix: str = "latest"
     """Start of the files' names: the epoch."""
+    data: Path | None = None
+    """Data root whose training frames normalise the features; needed for a network that normalises by
+    `trn`, since the authors' files do not hold the mean and the deviation."""
+    compat: Compat = field(default_factory=Compat)
+    """Quirks that the network keeps at inference."""
     back: bool = False
     """Write the authors' files from a model folder."""
 

@@ -157,11 +157,20 @@ class Compat:
     ccc_padding: bool = False
     """The loss `ccc` counts the zeros of the padding as frames."""
     norm_padding: bool = False
-    """Normalisation by `batch` counts padding as frames and fills it with values."""
+    """Normalisation by `batch` counts padding as frames and fills it with values; needs `padding`."""
     class_bounds: bool = False
     """A label that lies on the bound of a class falls into the class of -1."""
     undefined_ccc: bool = False
     """An undefined CCC (both sides constant, or one frame) is reported as 0."""
+
+    def __post_init__(self) -> None:
+        """Refuse padding that is counted and is not there.
+
+        Raises:
+            ConfigError: names the field.
+        """
+        if self.norm_padding and not self.padding:
+            raise ConfigError("compat.norm_padding", True, "compat.padding beside it")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,6 +345,8 @@ class TrainConfig(TrainSettings, Design):
             raise ConfigError("learning_rate", self.learning_rate, "a number above 0")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ConfigError("betas", self.betas, "two numbers from 0 to below 1")
+        if self.compat.norm_padding and not self.compat.sampler:
+            raise ConfigError("compat.norm_padding", True, "compat.sampler beside it")
         if self.constant_epochs < 0:
             raise ConfigError("constant_epochs", self.constant_epochs, "0 or more")
         _at_least("step_epochs", self.step_epochs, 1)

@@ -17,7 +17,10 @@ from shared_core.data.loader import PADDING, ItemKey, generator
 
 @dataclass(frozen=True)
 class Item:
-    """One chunk: features [T, D], labels [T, 2], valid [T]; `restart` where its video begins."""
+    """One chunk: features [T, D], labels [T, 2], valid [T]; `restart` where its video begins.
+
+    Padding has no frames and is a restart, for it belongs to no video.
+    """
 
     features: Tensor
     target: Tensor
@@ -35,7 +38,8 @@ class ChunkBatch:
         target: valence and arousal, in [-1, 1].
         present: frames that exist.
         valid: frames that exist and are annotated.
-        restart: rows whose video begins with this chunk, so that carried state starts afresh.
+        restart: rows whose video begins with this chunk, or that hold padding alone: carried state
+            starts afresh.
         names: what each row is, for messages.
     """
 
@@ -111,7 +115,7 @@ class ChunkDataset:
         if key.index == PADDING:
             nothing = torch.zeros(0, self.videos.width)
             return Item(
-                nothing, torch.zeros(0, 2), torch.zeros(0, dtype=torch.bool), False, "padding"
+                nothing, torch.zeros(0, 2), torch.zeros(0, dtype=torch.bool), True, "padding"
             )
         chunks = self.chunks(key.epoch)
         video, start, stop = (

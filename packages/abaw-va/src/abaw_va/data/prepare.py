@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -19,6 +22,7 @@ from abaw_va.data.layout import (
     write_targets,
 )
 from shared_core.commands import say
+from shared_core.data.archives import unpack
 from shared_core.data.features import write_features
 from shared_core.data.tables import read_csv
 from shared_core.errors import DataError
@@ -34,9 +38,12 @@ def from_annotations(config: AnnotationsConfig) -> list[Path]:
         The files written.
 
     Raises:
-        DataError: a folder is missing or empty, or an annotation is wrong; nothing is written then.
+        DataError: a folder is missing or empty, an archive is damaged or would write outside its
+            folder, or an annotation is wrong; nothing is written then.
     """
-    splits = {split: _annotated_split(config.annotations / name) for split, name in SETS.items()}
+    with _unpacked(config.annotations) as folder:
+        sets = _folder_of_sets(config.annotations, folder)
+        splits = {split: _annotated_split(sets / name) for split, name in SETS.items()}
     if config.test_list is not None:
         splits["test"] = _test_split(config, config.test_list)
     paths = []
@@ -46,30 +53,72 @@ def from_annotations(config: AnnotationsConfig) -> list[Path]:
     return paths
 
 
+@contextmanager
+def _unpacked(annotations: Path) -> Iterator[Path]:
+    """The folder itself, or that of an archive, unpacked for as long as it is needed."""
+    if annotations.is_dir():
+        yield annotations
+        return
+    # Messages about a text name the archive, for what they show of the path is what it holds.
+    with TemporaryDirectory(prefix=f"{annotations.name}-") as folder:
+        yield unpack(annotations, Path(folder, "content"))
+
+
+def _folder_of_sets(annotations: Path, folder: Path) -> Path:
+    """The folder below `folder` that holds a folder for each split; of several, that of VA."""
+
+    def holds_sets(path: Path) -> bool:
+        return all((path / name).is_dir() for name in SETS.values())
+
+    if holds_sets(folder):
+        return folder
+    found = [path.parent for path in sorted(folder.rglob(SETS["train"]))]
+    found = [path for path in found if holds_sets(path) and "__MACOSX" not in path.parts]
+    if len(found) > 1:
+        found = [path for path in found if path.name.upper().startswith("VA")]
+    if len(found) != 1:
+        raise DataError(
+            annotations,
+            "several" if found else "none",
+            expected=f"one folder with {' and '.join(SETS.values())}",
+            remedy="Point --annotations at the folder that holds the two, or at their archive.",
+        )
+    return found[0]
+
+
 def _annotated_split(folder: Path) -> dict[str, Labels]:
-    texts = sorted(folder.glob("*.txt"))
-    if not texts:
+    videos = {
+        name: labels
+        for text in sorted(folder.glob("*.txt"))
+        for name, labels in cut(text.stem, read_annotation(text))
+    }
+    if not videos:
         raise DataError(
             folder,
-            "no annotation texts (*.txt)",
+            "no annotated frame in any text (*.txt)",
             remedy="Point --annotations at the folder that holds Train_Set and Validation_Set.",
         )
-    return {
-        name: labels for text in texts for name, labels in cut(text.stem, read_annotation(text))
-    }
+    return videos
 
 
 def _test_split(config: AnnotationsConfig, test_list: Path) -> dict[str, Labels]:
-    from shared_core.data.video import frame_times  # decoding is needed for test videos alone
+    from abaw_va.perception import find_videos  # decoding is needed for test videos alone
+    from shared_core.data.video import frame_times
 
-    names = [line.strip() for line in test_list.read_text().splitlines() if line.strip()]
+    try:
+        lines = test_list.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(test_list, f"cannot be read as text ({error})") from error
+    names = [line.strip() for line in lines if line.strip()]
+    if not names:
+        raise DataError(test_list, "names no video", expected="one video per line")
     if config.videos is None:
         raise DataError(
             test_list,
             "the lengths of test videos are unknown",
             remedy="Name the folder with the video files: --videos.",
         )
-    files = {path.stem: path for path in sorted(config.videos.iterdir())}
+    files = {path.stem: path for path in find_videos([config.videos])}
     extra = 1 if config.test_length == "frames+1" else 0
     videos = {}
     for name in names:
@@ -152,21 +201,22 @@ def _read_table(
 
 
 def _header(path: Path) -> list[str]:
-    with path.open(encoding="utf-8-sig") as file:
-        return [name.strip() for name in file.readline().strip().split(",")]
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        return [name.strip() for name in next(csv.reader(file, skipinitialspace=True), [])]
 
 
 def _matching(path: Path, header: Sequence[str], patterns: str) -> list[str]:
-    """Columns that match the comma-separated patterns, in the header's order."""
+    """Columns that match the comma-separated patterns, in the header's order; never a label's."""
     names = [pattern.strip() for pattern in patterns.split(",")]
+    columns = [column for column in header if column not in TARGETS]
     for pattern in names:
-        if not any(fnmatchcase(column, pattern) for column in header):
+        if not any(fnmatchcase(column, pattern) for column in columns):
             raise DataError(
                 path,
                 f"no column matches {pattern!r}",
-                remedy=f"The columns are: {', '.join(header)}.",
+                remedy=f"The columns beside the labels are: {', '.join(columns)}.",
             )
-    return [column for column in header if any(fnmatchcase(column, name) for name in names)]
+    return [column for column in columns if any(fnmatchcase(column, name) for name in names)]
 
 
 def annotations_command(config: AnnotationsConfig) -> None:

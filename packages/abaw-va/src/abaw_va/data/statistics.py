@@ -9,7 +9,13 @@ from typing import Protocol
 import numpy as np
 
 from abaw_va.data.layout import features_path, statistics_path
-from shared_core.data.features import FeatureFile, Group, read_groups, write_groups
+from shared_core.data.features import (
+    FeatureFile,
+    Group,
+    check_finite,
+    read_groups,
+    write_groups,
+)
 from shared_core.errors import DataError
 
 ROWS_AT_ONCE = 16384
@@ -19,8 +25,18 @@ ROWS_AT_ONCE = 16384
 class Standardizer(Protocol):
     """Brings features to mean 0 and standard deviation 1; a constant column becomes 0."""
 
-    def apply(self, rows: np.ndarray, file: FeatureFile, video: str) -> None:
-        """Standardise rows [n, width] of a video in place."""
+    def apply(
+        self, rows: np.ndarray, file: FeatureFile, video: str, padded_to: int | None = None
+    ) -> None:
+        """Standardise rows [n, width] of a video in place.
+
+        Args:
+            rows: any of the video's.
+            file: where they are from.
+            video: its key in the file.
+            padded_to: frames of the video with zeros appended, for statistics that count these
+                (`compat.norm_padding`).
+        """
 
 
 class Moments:
@@ -43,6 +59,15 @@ class Moments:
         self.mean += shift * len(rows) / total
         self.count = total
 
+    def with_zeros(self, count: int) -> Moments:
+        """The moments with so many rows of zeros beside them."""
+        total = self.count + count
+        both = Moments(len(self.mean))
+        both.count = total
+        both.mean = self.mean * self.count / total
+        both.squares = self.squares + self.mean**2 * self.count * count / total
+        return both
+
     def scale(self, ddof: int) -> np.ndarray:
         """Standard deviation of each column; 1 where a column is constant."""
         deviation = np.sqrt(self.squares / max(self.count - ddof, 1))
@@ -56,7 +81,13 @@ class TrainingStatistics:
         self.mean = mean.astype(np.float32)
         self.scale = np.where(scale > 0, scale, 1.0).astype(np.float32)
 
-    def apply(self, rows: np.ndarray, file: FeatureFile, video: str) -> None:
+    def apply(
+        self,
+        rows: np.ndarray,
+        file: FeatureFile,
+        video: str,
+        padded_to: int | None = None,  # noqa: ARG002  padding has no part in them
+    ) -> None:
         """Standardise rows [n, width] in place.
 
         Raises:
@@ -78,21 +109,26 @@ class VideoStatistics:
     """Statistics over each video (method `batch`): sample standard deviation, of real frames only."""
 
     def __init__(self) -> None:
-        self._of: dict[tuple[Path, str], tuple[np.ndarray, np.ndarray]] = {}
+        self._of: dict[tuple[Path, str], Moments] = {}
 
-    def apply(self, rows: np.ndarray, file: FeatureFile, video: str) -> None:
-        """Standardise rows [n, width] of a video in place."""
+    def apply(
+        self, rows: np.ndarray, file: FeatureFile, video: str, padded_to: int | None = None
+    ) -> None:
+        """Standardise rows [n, width] of a video in place; with `padded_to`, rows of padding too.
+
+        Raises:
+            DataError: a value of the video is not finite.
+        """
         key = (file.path, video)
         if key not in self._of:
-            moments = Moments(file.width)
-            add_video(moments, file, video)
-            self._of[key] = (
-                moments.mean.astype(np.float32),
-                moments.scale(ddof=1).astype(np.float32),
-            )
-        mean, scale = self._of[key]
-        rows -= mean
-        rows /= scale
+            whole = Moments(file.width)
+            add_video(whole, file, video)
+            self._of[key] = whole
+        moments = self._of[key]
+        if padded_to is not None:
+            moments = moments.with_zeros(padded_to - moments.count)
+        rows -= moments.mean.astype(np.float32)
+        rows /= moments.scale(ddof=1).astype(np.float32)
 
 
 def standardised_by_itself(rows: np.ndarray) -> np.ndarray:
@@ -103,9 +139,15 @@ def standardised_by_itself(rows: np.ndarray) -> np.ndarray:
 
 
 def add_video(moments: Moments, file: FeatureFile, video: str) -> None:
-    """Take a whole video into `moments`, piece by piece."""
+    """Take a whole video into `moments`, piece by piece.
+
+    Raises:
+        DataError: a value is NaN or infinite; names the file, the video, the row and the column.
+    """
     for start in range(0, file.length(video), ROWS_AT_ONCE):
-        moments.add(file.read(video, start, min(start + ROWS_AT_ONCE, file.length(video))))
+        rows = file.read(video, start, min(start + ROWS_AT_ONCE, file.length(video)))
+        check_finite(rows, file.path, f"video {video}", first_row=start)
+        moments.add(rows)
 
 
 def standardizer(root: Path, feature: str, method: str) -> Standardizer:
@@ -131,11 +173,6 @@ def _measure(root: Path, feature: str, path: Path) -> TrainingStatistics:
     moments = Moments(source.width)
     for video in source.keys:
         add_video(moments, source, video)
-    if not np.isfinite(moments.squares).all():
-        column = int(np.flatnonzero(~np.isfinite(moments.squares))[0])
-        raise DataError(
-            source.path, "a value that is not finite", where=f"column {column}", expected="numbers"
-        )
     statistics = TrainingStatistics(moments.mean, moments.scale(ddof=0))
     group = Group({"mean": statistics.mean, "std": statistics.scale})
     # A read-only data root costs one pass over the feature in each run, nothing else.

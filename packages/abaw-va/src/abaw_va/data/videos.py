@@ -68,6 +68,7 @@ class VideoSet:
         self.root = root
         self.videos = tuple(videos)
         self.features = tuple(features)
+        self.method = method
         self._files = {
             (split, feature): _open(root, split, feature)
             for split in dict.fromkeys(video.split for video in self.videos)
@@ -86,6 +87,10 @@ class VideoSet:
 
     def __len__(self) -> int:
         return len(self.videos)
+
+    def name(self, index: int) -> str:
+        """The id of a video, for messages."""
+        return self.videos[index].id
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -106,22 +111,35 @@ class VideoSet:
             column += width
         return mean, scale
 
-    def read(self, index: int, start: int, stop: int) -> Float[np.ndarray, "frames width"]:
+    def read(
+        self, index: int, start: int, stop: int, padded_to: int | None = None
+    ) -> Float[np.ndarray, "frames width"]:
         """Features of frames [start, stop) of a video, standardised where asked for, float32.
+
+        Args:
+            index: the video's number.
+            start: first frame.
+            stop: the frame after the last.
+            padded_to: frames of the video with zeros appended, which may then be read as well. The
+                method `batch` counts them and standardises them too (`compat.norm_padding`).
 
         Raises:
             DataError: a value is NaN or infinite; names the file, the video, the row and the column.
         """
         video = self.videos[index]
-        rows = np.empty((stop - start, self.width), np.float32)
+        end = stop if padded_to is None else max(start, min(stop, video.length))
+        rows = np.zeros((stop - start, self.width), np.float32)
         column = 0
         for feature, width in zip(self.features, self.widths, strict=True):
             file = self._files[video.split, feature]
             part = rows[:, column : column + width]
-            part[:] = file.read(video.id, start, stop)
-            check_finite(part, file.path, f"video {video.id}", first_row=start)
+            real = part[: end - start]
+            if end > start:
+                real[:] = file.read(video.id, start, end)
+            check_finite(real, file.path, f"video {video.id}", first_row=start)
             if feature in self._standardizers:
-                self._standardizers[feature].apply(part, file, video.id)
+                counted = part if self.method == "batch" else real
+                self._standardizers[feature].apply(counted, file, video.id, padded_to)
             column += width
         return rows
 

@@ -27,8 +27,8 @@ def extractor(
 ) -> Extractor:
     """The extractor of a feature.
 
-    A name that is not known is looked up by the part before its first underscore, so that the
-    features of several networks can stand side by side: `vision_dinov2`, `affectnet_arousal`.
+    What follows a known name after an underscore is a suffix of the user's, so that the features of
+    several networks can stand side by side: `vision_dinov2`, `affectnet_arousal`.
 
     Args:
         name: of the feature: one of `WITHOUT_WEIGHTS` or `WITH_WEIGHTS`, a suffix allowed.
@@ -43,19 +43,20 @@ def extractor(
         CheckpointError: weights of something else.
     """
     known = (*WITHOUT_WEIGHTS, *WITH_WEIGHTS)
-    kind = name if name in known else name.partition("_")[0]
-    if kind not in known:
-        near = difflib.get_close_matches(kind, known, n=1)
+    named = [kind for kind in known if name == kind or name.startswith(f"{kind}_")]
+    kind = max(named, key=len, default="")
+    if not kind:
+        near = difflib.get_close_matches(name.partition("_")[0], known, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise UsageError(f"no extractor for the feature {name!r}.{hint} Known: {', '.join(known)}.")
     if kind in WITHOUT_WEIGHTS and weights is not None:
         raise UsageError(f"the feature {name!r} has no weights; found {str(weights)!r}.")
-    made = _light(kind, compat) if weights is None else _heavy(kind, weights, device, compat)
+    made = _light(kind, name, compat) if weights is None else _heavy(kind, weights, device, compat)
     made.name = name
     return made
 
 
-def _light(kind: str, compat: bool) -> Extractor:
+def _light(kind: str, name: str, compat: bool) -> Extractor:
     match kind:
         case "pixels":
             return Pixels()
@@ -63,7 +64,7 @@ def _light(kind: str, compat: bool) -> Extractor:
             return LogMel()
         case "compare" | "egemaps":
             return OpensmileExtractor(kind, compat=compat)
-    raise UsageError(f"the feature {kind!r} needs weights: --weights {kind}=PATH")
+    raise UsageError(f"the feature {name!r} needs weights: --weights {name}=PATH")
 
 
 def _heavy(kind: str, weights: Path | str, device: str, compat: bool) -> Extractor:

@@ -1,9 +1,13 @@
 """openSMILE's low level descriptors: 130 of ComParE 2016 or 23 of eGeMAPS, every 10 ms (spec 2.4).
 
-Optional; note that openSMILE itself is licensed for research and personal use only.
+openSMILE is licensed for research and personal use only, so this package neither brings it nor offers
+it as an extra: who may use it installs it.
 """
 
 from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -14,7 +18,6 @@ from abaw_va.features.base import SoundExtractor
 from abaw_va.features.mapping import average_rows, frame_spans
 from shared_core.data.audio import Audio
 from shared_core.errors import UsageError
-from shared_core.extras import require
 
 HOP_S = 0.01
 """Seconds from row to row."""
@@ -30,13 +33,13 @@ class OpensmileExtractor(SoundExtractor):
         compat: 30 frames per second whatever the video's rate.
 
     Raises:
-        MissingExtraError: opensmile is not installed.
+        UsageError: another name, or openSMILE is not installed.
     """
 
     def __init__(self, name: str = "egemaps", *, compat: bool = False) -> None:
         if name not in ("compare", "egemaps"):
             raise UsageError(f"openSMILE: expected compare or egemaps, found {name!r}.")
-        library = require("opensmile", "opensmile", "abaw-va")
+        library = _library()
         self.name = name
         self._compat = compat
         levels = ["LowLevelDescriptors"]
@@ -67,3 +70,14 @@ class OpensmileExtractor(SoundExtractor):
         count = min(len(table) for table in tables)
         rows = np.concatenate([table[:count] for table in tables], axis=1)
         return torch.from_numpy(average_rows(rows, HOP_S, starts_s, ends_s))
+
+
+def _library() -> ModuleType:
+    try:
+        return import_module("opensmile")
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            "the features compare and egemaps need openSMILE, whose licence allows research and "
+            "personal use only (audEERING; commercial use needs a licence of its own).\n"
+            "If that suits you, install it: pip install opensmile"
+        ) from error

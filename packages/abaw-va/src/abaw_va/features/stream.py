@@ -29,6 +29,8 @@ class VideoFeatures:
     face: Bool[np.ndarray, " frames"]
     """Where a face was found; elsewhere features of faces are copied from the nearest frame that
     has one, or zero. False everywhere when no feature needs a face."""
+    looked: bool
+    """Whether a feature needs a face, so that one was looked for."""
     audio: Bool[np.ndarray, " frames"]
     """Where the file has sound; without a sound stream, features of sound are zero."""
     rows: dict[str, Float32[np.ndarray, "frames width"]]
@@ -102,7 +104,12 @@ def extract_video(
     audio = read_audio(path)
     rows |= {one.name: _heard(one, audio, times_s) for one in listeners}
     return VideoFeatures(
-        times_s=times_s, boxes=boxes, face=found, audio=_sounding(audio, times_s), rows=rows
+        times_s=times_s,
+        boxes=boxes,
+        face=found,
+        looked=bool(lookers),
+        audio=_sounding(audio, times_s),
+        rows=rows,
     )
 
 

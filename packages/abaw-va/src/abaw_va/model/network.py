@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from abaw_va.config import (
 )
 from abaw_va.method.distribution import bin_centres, expectation
 from abaw_va.model.blocks import FcEncoder, FcRegressor, TransformerEncoder
+from abaw_va.model.card import card
 from abaw_va.model.carriers import Carrier, Lstm, MemoryAttention, State, restarted
 from shared_core.checkpoints.pretrained import Pretrained
 
@@ -171,6 +173,14 @@ class VaModel(nn.Module, Pretrained):
             outputs.append(output)
         return torch.cat(outputs, dim=1)
 
+    def set_statistics(self, mean: Float[np.ndarray, " D"], scale: Float[np.ndarray, " D"]) -> None:
+        """Take the mean and deviation of the training frames, for `standardised`.
+
+        Only for a network that normalises features by `trn`; they are saved with its weights.
+        """
+        for name, values in (("feature_mean", mean), ("feature_scale", scale)):
+            self.get_buffer(name).copy_(torch.from_numpy(values))
+
     def standardised(self, features: Float[Tensor, "frames D"]) -> Float[Tensor, "frames D"]:
         """Features of a new video, brought to the mean and deviation of the training frames.
 
@@ -192,6 +202,10 @@ class VaModel(nn.Module, Pretrained):
         if self.config.head == "regression":
             return output
         return expectation(output, cast("Tensor", self.centres))
+
+    def card(self) -> str:
+        """The model card that is saved beside the weights: what it reads, its range, its limits."""
+        return card(self.config)
 
     def _counted(self, present: Bool[Tensor, "B T"]) -> Bool[Tensor, "B T"] | None:
         return None if self.config.compat.padding else present

@@ -1,0 +1,1 @@
+"""`python -m tools.demo`: every package's demonstration, and one page over all of them."""
