@@ -13,9 +13,8 @@ from tools.packages import packages
 
 DEMO = {
     "title": "one",
-    "claim": "It <learns> something.",
-    "shows": "CCC on held-out videos.",
-    "measure": "CCC",
+    "shows": "It <learns> something.",
+    "seconds": 1.5,
     "measures": [
         {"label": "trained", "value": 0.75, "low": 0.5, "high": 0.875, "reason": None},
         {"label": "constant", "value": None, "low": None, "high": None, "reason": "no spread"},

@@ -61,11 +61,8 @@ def test_a_wheel_names_no_place_of_the_machine_it_was_built_on(folder, wheels):
 def test_a_package_works_alone_from_its_wheel(program, wheels, tmp_path):
     """In an environment that holds the dependencies, outside the checkout."""
     python = _environment(tmp_path / "env")
-    _run(
-        [python, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
-        + [wheels["shared_core"], wheels[program]],
-        tmp_path,
-    )
+    install = [python, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
+    _run([*install, wheels["shared_core"], wheels[program]], tmp_path)
     command = python.with_name(program)
     place = _run(
         [python, "-c", f"import {program.replace('-', '_')} as m; print(m.__file__)"], tmp_path

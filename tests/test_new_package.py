@@ -46,6 +46,7 @@ def test_it_is_clean_before_anybody_touches_it(package):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_its_own_tests_are_green(package):
     command = [sys.executable, "-m", "pytest", "-q", "-c", str(ROOT / "pyproject.toml")]
     command += ["--rootdir", str(package), "-p", "no:cacheprovider", str(package / "tests")]
@@ -58,6 +59,7 @@ def test_its_own_tests_are_green(package):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_its_types_are_clean(package):
     command = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml")]
     command += [str(package / "src")]
@@ -87,7 +89,7 @@ def test_a_list_that_moved_is_said_and_nothing_is_written(tmp_path):
     assert (tmp_path / "hatch.toml").read_text() == "nothing\n"
 
 
-@pytest.mark.parametrize("name", ["Zoo", "zoo_contact", "-zoo", "zoo/../x"])
+@pytest.mark.parametrize("name", ["Zoo", "zoo_contact", "zoo-", "zoo/../x"])
 def test_a_name_that_cannot_be_is_refused(name, tmp_path, capsys):
     assert main([name, "--no-register", "--into", str(tmp_path / "x")]) == 2
     assert "a-z" in capsys.readouterr().err

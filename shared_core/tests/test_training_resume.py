@@ -18,7 +18,7 @@ from shared_core.checkpoints.store import Store
 from shared_core.errors import UserError
 from shared_core.faultpoints import VARIABLE
 from shared_core.reporting.events import read
-from shared_core.testing.processes import Child, kill_and_resume
+from shared_core.testing.processes import Child
 from shared_core.testing.tiny_config import TinyConfig
 from shared_core.testing.tiny_run import trace, train
 
@@ -200,24 +200,33 @@ COMMAND = ("python", "-m", "shared_core.testing.tiny_run", "train")
 FLAGS = ("--device", "cpu", "--threads", "1", "--accumulate", "2", "--evaluate-every", "4")
 
 
+NAMED = (
+    *("recorded", "load", "load:optimizer", "evaluate", "judged"),
+    *("before:model.safetensors", "after:optimizer.safetensors", "before:manifest.json"),
+    *("before-rename", "before-pointer"),
+)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_acceptance_done_5_twenty_kills_of_the_command_change_no_bit(tmp_path):
     seed = int(os.environ.get("KILL_SEED", random.SystemRandom().randrange(10**6)))
-    flags = (*FLAGS, "--epochs", "40", "--save-every", "2", "--pause", "0.05")
-    started = time.monotonic()
-    with Child([*COMMAND, *flags, "--run", tmp_path / "whole"]) as child:
-        assert child.wait(300) == 0, child.output
-    took = time.monotonic() - started
-    points = ["load", "load:optimizer:1", "evaluate:1", "judged:1", "before:model.safetensors:2"]
-    points += ["after:optimizer.safetensors:2", "before:manifest.json:2", "before-rename:2"]
-    points += ["before-pointer:2", "after-prune:2"]
-    random_times = [(0.2 * took, 0.6 * took)] * 10
-    moments = ["recorded:1", *(m for pair in zip(random_times, points, strict=True) for m in pair)]
-    kills = kill_and_resume(
-        [*COMMAND, *flags, "--run", tmp_path / "run"], tmp_path / "run", moments, seed=seed
-    )
-    assert kills >= 20
+    print(f"KILL_SEED={seed}")
+    draw = random.Random(seed)
+    command = (*COMMAND, *FLAGS, "--epochs", "150", "--save-every", "3", "--pause", "0.02")
+    with Child([*command, "--run", tmp_path / "whole"]) as child:
+        assert child.wait(600) == 0, child.output
+    resumed = [*command, "--run", tmp_path / "run", "--resume"]
+    for point in NAMED:
+        with Child(resumed, environment={VARIABLE: point}) as child:
+            assert child.wait(300) == -signal.SIGKILL, child.output
+        with Child(resumed) as child:
+            child.wait_for("items/s", timeout=300)  # an update was made
+            time.sleep(draw.uniform(0.0, 0.8))
+            assert child.process.poll() is None, "it was over before the kill"
+            child.kill_all()
+    with Child(resumed) as child:
+        assert child.wait(600) == 0, child.output
     assert trace(tmp_path / "run") == trace(tmp_path / "whole")
 
 

@@ -156,7 +156,8 @@ def _smoothing() -> list[Row]:
             "ours": lambda: smooth(values, reach),
             "reference": lambda: straightforward.smooth(array, reach),
         },
-        runs=10,
+        runs=5,
+        calls=20,
     )
     name = f"smoothing of {SMOOTHED_FRAMES} frames"
     row = Row.faster(name, times["ours"], times["reference"], at_least=1000)

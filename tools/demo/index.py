@@ -1,11 +1,10 @@
 """The page over all demonstrations, from the `demo.json` that each of them leaves.
 
-    {"title": "abaw-va", "claim": "one sentence", "shows": "what the numbers are", "measure": "CCC",
-     "measures": [{"label": "trained", "value": 0.7, "low": 0.6, "high": 0.8, "reason": null,
-                   "baseline": false}, ...]}
+    {"title": "abaw-va", "shows": "a sentence", "seconds": 61.5, "measures": [
+        {"label": "trained", "value": 0.7, "low": 0.6, "high": 0.8, "reason": null}, ...]}
 
-`value`, `low` and `high` may be null (undefined, or without an interval; `reason` says why);
-`shows`, `measure` and `baseline` may be absent.
+`shows` is what may be claimed. `value`, `low` and `high` may be null (undefined, or without an
+interval; `reason` says why); `"baseline": true` marks what is there only to be compared with.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class Result:
 
 
 def write_index(out: Path, results: Sequence[Result]) -> Path:
-    """Write `index.html`: what each demo claims, its numbers, and where its report lies."""
+    """Write `index.html`: what each demo shows, its numbers, and where its report lies."""
     page = Page("Demonstrations", "Each package, trained, evaluated and used on embedded data.")
     for result in results:
         section = page.section(result.program)
@@ -49,9 +48,20 @@ def write_index(out: Path, results: Sequence[Result]) -> Path:
             _add(section, result, out)
         except DataError as error:
             section.note(f"No result: {error}", warning=True)
-    shown = {name: value for name, value in environment().items() if isinstance(value, str | int)}
-    page.section("Environment").key_values(shown)
+    page.section("Environment").key_values(_machine())
     return page.write(out / "index.html")
+
+
+def _machine() -> dict[str, object]:
+    found = environment()
+    devices = ", ".join(device["name"] for device in found["devices"]) or "no GPU"
+    return {
+        "Python": found["python"],
+        "torch": found["libraries"]["torch"],
+        "platform": found["platform"],
+        "CPU": "{cores} cores, {memory_gb} GB of memory".format(**found["cpu"]),
+        "GPU": devices,
+    }
 
 
 def _add(section: Section, result: Result, out: Path) -> None:
@@ -60,12 +70,9 @@ def _add(section: Section, result: Result, out: Path) -> None:
         return
     demo = read_json(result.folder / "demo.json")
     measures = demo["measures"]
-    section.text(demo["claim"])
-    unit = demo.get("measure", "value")
-    section.figure(intervals([_bar(measure) for measure in measures], x=unit), wide=True)
-    section.table(
-        ["", unit, "from", "to", "note"], [_row(m) for m in measures], caption=demo.get("shows", "")
-    )
+    section.text(demo["shows"])
+    section.figure(intervals([_bar(measure) for measure in measures], x="value"), wide=True)
+    section.table(["", "value", "from", "to", "note"], [_row(measure) for measure in measures])
     report = (result.folder / "report.html").relative_to(out)
     section.text(f"Took {result.seconds:.0f} s. Its own report: {report}")
 

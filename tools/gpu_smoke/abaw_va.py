@@ -63,7 +63,7 @@ def run(
     val = video_sets(config)[1]
     frames = int(val.lengths.sum())
     judged, seconds_judged = passes.timed(
-        device, lambda: evaluate([model], val, config.smoothing, seed=config.seed)
+        device, lambda: evaluate([model], [val], config.smoothing, seed=config.seed)
     )
     predicted, seconds_predicted = passes.timed(device, lambda: list(infer(model, val)))
     if not all(np.isfinite(values).all() for _, values in predicted):

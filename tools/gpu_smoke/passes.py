@@ -46,7 +46,8 @@ def losses(run: Path) -> tuple[float, ...]:
 def updates_per_second(run: Path) -> float:
     """Updates a second, without the first five: libraries choose and compile their kernels there."""
     times = [event["time"] for event in read(run) if event["kind"] == "train"]
-    return (len(times) - _WARM_UP) / max(times[-1] - times[_WARM_UP - 1], 1e-3)
+    seconds = float(times[-1] - times[_WARM_UP - 1])
+    return (len(times) - _WARM_UP) / max(seconds, 1e-3)  # the clock counts milliseconds
 
 
 def timed(device: str, action: Callable[[], T]) -> tuple[T, float]:

@@ -46,9 +46,7 @@ def tiny(tiny_root):
     """Makes the settings of a run of 20 updates: `tiny("fclstm-xl", run=..., dropout=0.5)`."""
 
     def settings(kind, *, dropout=0.0, network=None, **changes):
-        model = replace(
-            NETWORKS[kind], dropout=dropout, encoder_dropout=dropout, **(network or {})
-        )
+        model = replace(NETWORKS[kind], dropout=dropout, encoder_dropout=dropout, **(network or {}))
         plain = {
             "data": tiny_root,
             "features": tuple(WIDTHS),

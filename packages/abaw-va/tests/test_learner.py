@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import get_args
 
 import h5py
-import numpy as np
 import pytest
 import torch
 
@@ -84,7 +83,9 @@ def test_acceptance_28_a_linear_target_is_learnt_in_200_updates(tiny, tmp_path, 
     """4 videos whose labels are a linear function of their features: train CCC above 0.9."""
     lengths = {"a": 100, "b": 80, "c": 100, "d": 60}
     root = tmp_path / "root"
-    write_random_root(root, {"train": lengths, "val": {"e": 20}}, {"face": 5, "voice": 3}, linear=True)
+    write_random_root(
+        root, {"train": lengths, "val": {"e": 20}}, {"face": 5, "voice": 3}, linear=True
+    )
     config = tiny("transformer", data=root, run=tmp_path / "run", learning_rate=1e-3)
     config = replace(
         config, model=model, max_steps=200, evaluate_every=200, save_every=200, init_gain=0.2
@@ -179,7 +180,6 @@ def test_acceptance_27_equal_seeds_give_equal_losses(tiny, tmp_path, kind):
     once = tiny(kind, run=tmp_path / "once", dropout=0.3, evaluate_every=20, save_every=20)
     train(once)
     torch.rand(7)
-    np.random.rand(7)
     train(replace(once, run=tmp_path / "again", evaluate_every=1))
     assert len(set(losses(once.run))) == 20
     assert losses(tmp_path / "again") == losses(once.run)
@@ -205,8 +205,7 @@ def test_the_gradient_is_clipped_as_a_whole_or_part_by_part(tiny, tmp_path, clip
     norm = learner.update([batch], hands).logs["gradient_norm"]
     after = learner.network.parameters()
     moved = {
-        id(new): float((new.detach() - old).norm())
-        for new, old in zip(after, before, strict=True)
+        id(new): float((new.detach() - old).norm()) for new, old in zip(after, before, strict=True)
     }
 
     def length(module):
@@ -279,7 +278,9 @@ def test_frames_without_annotation_do_not_count(tiny, own_root, tmp_path):
 def test_a_nan_feature_stops_the_run_before_its_update(tiny, own_root, tmp_path):
     spoil_feature(own_root, "f", 37)
     config = tiny("transformer-lstm", data=own_root, run=tmp_path / "run", save_every=1)
-    with pytest.raises(DataError, match=r"train_face\.h5, video f, row 37.*NaN at column 2") as raised:
+    with pytest.raises(
+        DataError, match=r"train_face\.h5, video f, row 37.*NaN at column 2"
+    ) as raised:
         train(config)
     assert raised.value.exit_status == 1
     steps = [event["step"] for event in events(config.run)]
@@ -290,9 +291,7 @@ def test_a_nan_feature_stops_the_run_before_its_update(tiny, own_root, tmp_path)
 @pytest.mark.parametrize("kind", ["transformer", "transformer-lstm"])
 def test_a_nan_feature_is_left_out_and_listed_on_request(tiny, own_root, tmp_path, kind):
     spoil_feature(own_root, "f", 37)
-    config = tiny(
-        kind, data=own_root, run=tmp_path / "run", on_bad_row="quarantine", save_every=4
-    )
+    config = tiny(kind, data=own_root, run=tmp_path / "run", on_bad_row="quarantine", save_every=4)
     train(config)
     assert len(losses(config.run)) == 20
     (row,) = json.loads((config.run / "quarantine.json").read_text())
@@ -355,7 +354,9 @@ def test_a_run_of_another_model_is_not_resumed(tiny, tmp_path):
         (["--features", "face", "voicee"], "voice"),
     ],
 )
-def test_a_typo_is_answered_with_the_nearest_name(tiny_root, tmp_path, capsys, monkeypatch, line, hint):
+def test_a_typo_is_answered_with_the_nearest_name(
+    tiny_root, tmp_path, capsys, monkeypatch, line, hint
+):
     words = ["train", "--data", str(tiny_root), "--run", str(tmp_path / "run"), *line]
     monkeypatch.setattr(sys, "argv", ["abaw-va", *words])
     assert cli.main() in (1, 2)

@@ -30,6 +30,12 @@ from shared_core.reporting.page import Page
 VERSIONS = ("", "smoothed_")
 """Predictions as they are, and smoothed and clipped; prefixes of the measures' names."""
 
+BLOCK_FRAMES = 8192
+"""Frames of the videos that a process works on at a time; enough to fill its batches."""
+
+PADDED_BATCH = 16
+"""Videos in one of the authors' batches, whose predictions depend on one another."""
+
 SHOWN_VIDEOS = 12
 """Videos whose curves a report shows."""
 
@@ -59,18 +65,36 @@ def predict_videos(
 
 
 def moments_table(
-    model: VaModel, videos: VideoSet, smoothing: Smoothing, which: Sequence[int] | None = None
+    model: VaModel, videos: VideoSet, smoothing: Smoothing, *, rank: int = 0, world: int = 1
 ) -> Table:
-    """Moments of each video, zeros for videos that are not in `which`.
+    """Moments of each video, zeros for those that are left to other processes.
 
-    The sum of such tables over disjoint shares of the videos is the table of all of them, so that
-    processes can share the work and the result is the same bit for bit.
+    What a video is predicted as owes its last bits to the videos it shares a batch with. So the
+    work is dealt in blocks that do not depend on how many share it: the sum of the tables of all
+    processes is, bit for bit, the table that one makes alone.
+
+    Args:
+        model: the network, in evaluation mode.
+        videos: the videos.
+        smoothing: moving average of the predictions.
+        rank: this process.
+        world: how many processes share the work.
     """
     targets = model.config.target_names
     table = np.zeros((len(videos), len(VERSIONS), len(targets), 6))
-    for index, traces in predict_videos(model, videos, smoothing, which):
-        table[index] = _moments_row([traces[target] for target in targets])
+    for block in _blocks(model, videos.lengths)[rank::world]:
+        for index, traces in predict_videos(model, videos, smoothing, block):
+            table[index] = _moments_row([traces[target] for target in targets])
     return table
+
+
+def _blocks(model: VaModel, lengths: Int64[np.ndarray, " videos"]) -> list[list[int]]:
+    """Neighbouring videos that are worked on together."""
+    if model.config.compat.padding:
+        block = np.arange(len(lengths)) // PADDED_BATCH
+    else:
+        block = np.cumsum(lengths) // BLOCK_FRAMES
+    return [np.flatnonzero(block == number).tolist() for number in np.unique(block)]
 
 
 def table_of(traces: Mapping[str, Mapping[str, Trace]], targets: Sequence[str]) -> Table:

@@ -33,12 +33,13 @@ _PERSONS: dict[str, Person] = {"_left": "left", "_right": "right"}
 def extract(config: ExtractConfig) -> list[Path]:
     """Write `features/<split>_<feature>.h5` for every feature that is not there yet.
 
-    Rows wait in a hidden folder beside the files until all videos of a split are done, so that memory
-    holds one video, and an extraction that was cut off goes on with the next one when it is called
-    with the same settings. A video is decoded once for all features and all its annotated stretches. `<id>_left` and
+    A video is decoded once for all features and all its annotated stretches. `<id>_left` and
     `<id>_right` are two people of the video `<id>`: each gets the features of his or her own face, and
     the same sound. A video's rows are cut to its labels, or its last row is repeated up to them: the
     labels of Aff-Wild2 go one frame beyond most videos.
+
+    Rows wait in a hidden folder beside the files until a split is done: memory holds one video, and
+    an extraction that was cut off goes on where it was, when called again with the same settings.
 
     Returns:
         The files written.
@@ -52,28 +53,33 @@ def extract(config: ExtractConfig) -> list[Path]:
     written: list[Path] = []
     for split in config.splits:
         paths = {name: features_path(config.data, split, name) for name in config.features}
-        todo = [name for name, path in paths.items() if not path.is_file()]
-        for name in sorted(set(config.features) - set(todo)):
+        todo = {name: path for name, path in paths.items() if not path.is_file()}
+        for name in sorted(paths.keys() - todo.keys()):
             say(f"there already, left alone: {paths[name]}")
-        if not todo:
-            continue
-        perceive = Perceiver(config, todo, chosen_device(config.device))
-        videos = split_videos(config.data, split)
-        waiting = config.data / "features" / f".{split}-{fingerprint(config)[:12]}"
-
-        def rows_of(name: str, video: Video, folder: Path = waiting) -> Path:
-            return folder / name / f"{video.id}.npy"
-
-        left = [v for v in videos if not all(rows_of(name, v).is_file() for name in todo)]
-        for video, seen in _perceived(left, files, perceive):
-            for name in todo:
-                with replacing(rows_of(name, video)) as temporary, temporary.open("wb") as file:
-                    np.save(file, _aligned(seen, name, video))
-        for name in todo:
-            write_features(paths[name], ((v.id, np.load(rows_of(name, v))) for v in videos))
-            written.append(paths[name])
-        shutil.rmtree(waiting)
+        if todo:
+            _extract_split(config, split, todo, files)
+            written += todo.values()
     return written
+
+
+def _extract_split(
+    config: ExtractConfig, split: str, paths: dict[str, Path], files: dict[str, Path]
+) -> None:
+    perceive = Perceiver(config, list(paths), chosen_device(config.device))
+    videos = split_videos(config.data, split)
+    waiting = config.data / "features" / f".{split}-{fingerprint(config)[:12]}"
+
+    def rows_of(name: str, video: Video) -> Path:
+        return waiting / name / f"{video.id}.npy"
+
+    left = [v for v in videos if not all(rows_of(name, v).is_file() for name in paths)]
+    for video, seen in _perceived(left, files, perceive):
+        for name in paths:
+            with replacing(rows_of(name, video)) as temporary, temporary.open("wb") as file:
+                np.save(file, _aligned(seen, name, video))
+    for name, path in paths.items():
+        write_features(path, ((video.id, np.load(rows_of(name, video))) for video in videos))
+    shutil.rmtree(waiting)
 
 
 def _perceived(

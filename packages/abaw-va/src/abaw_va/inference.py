@@ -19,7 +19,10 @@ from abaw_va.model.network import VaModel
 from shared_core.errors import NonFiniteError
 
 CHUNKS_AT_ONCE = 32
-"""Chunks in a batch."""
+"""Chunks in a batch on a GPU."""
+
+CHUNKS_IN_CACHE = 4
+"""Chunks in a batch on a CPU: hidden states of more of them would not stay in its caches."""
 
 GROUP_FRAMES = 65_536
 """Frames of the videos that are worked on together; bounds what is held in memory."""
@@ -138,8 +141,9 @@ def _infer_packed(
         reverse=True,
     )
     sums: dict[int, Tensor] = {}
-    for first in range(0, len(longest_first), CHUNKS_AT_ONCE):
-        batch = longest_first[first : first + CHUNKS_AT_ONCE]
+    at_once = CHUNKS_IN_CACHE if device.type == "cpu" else CHUNKS_AT_ONCE
+    for first in range(0, len(longest_first), at_once):
+        batch = longest_first[first : first + at_once]
         features, present = _pack(videos, [(v, start, start + n) for n, v, start in batch])
         part = _before_the_carrier(model, features.to(device), present.to(device))
         for row, (length, video, start) in enumerate(batch):

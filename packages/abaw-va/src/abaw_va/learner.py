@@ -95,7 +95,8 @@ class VaLearner(Learner):
             batch.target[..., self.columns],
             batch.valid,
         )
-        return Outcome(loss=loss, logs=dict(terms), skipped=not bool(batch.valid.any()))
+        logs = {str(name): value for name, value in terms.items()}
+        return Outcome(loss=loss, logs=logs, skipped=not bool(batch.valid.any()))
 
     def clip_groups(self) -> Sequence[nn.Module]:
         """The whole network, or each of its parts by itself as the authors clip."""
@@ -114,11 +115,16 @@ class VaLearner(Learner):
     @torch.inference_mode()
     def evaluate(self) -> Mapping[str, Measure]:
         """Measures on the validation videos, which the processes share among themselves."""
-        share = range(len(self.val))[self._rank :: self._world]
-        if self._weights_are_sharded:
-            share = range(len(self.val))  # every forward pass is a common one
-        table = moments_table(self.network, self.val, self.config.smoothing, share)
-        if self._accelerator is not None and not self._weights_are_sharded:
+        # Of sharded weights, every forward pass is a common one.
+        world = 1 if self._weights_are_sharded else self._world
+        table = moments_table(
+            self.network,
+            self.val,
+            self.config.smoothing,
+            rank=self._rank if world > 1 else 0,
+            world=world,
+        )
+        if self._accelerator is not None and world > 1:
             on_device = torch.from_numpy(table).to(self._accelerator.device)
             table = self._accelerator.reduce(on_device, "sum").cpu().numpy()
         return measures(

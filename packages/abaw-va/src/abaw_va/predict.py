@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -180,13 +181,13 @@ def command(config: PredictConfig) -> int:
     """`abaw-va predict`: every video by itself; one that fails does not stop the others."""
     videos = find_videos(config.videos)
     _refuse_equal_names(videos)
+    _make_writable(config.out)
     device = chosen_device(config.device)
     models = load_models(config.checkpoint, device)
     features = needed_features(models)
     refuse_unused_weights(config, features)
     perceive = Perceiver(config, features, device)
     page = Page("Valence and arousal", "The mean over several networks" if models[1:] else "")
-    page.write(config.out / "report.html")  # a folder that cannot be written is found out at once
     failures = 0
     for number, video in enumerate(videos, 1):
         name = f"[{number}/{len(videos)}] {video.name}"
@@ -206,6 +207,19 @@ def command(config: PredictConfig) -> int:
     path = page.write(config.out / "report.html")
     say(f"written to {config.out}; open {path}")
     return 1 if failures else 0
+
+
+def _make_writable(folder: Path) -> None:
+    """Make a folder and see that files can be written there, before hours are spent on videos."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise DataError(
+            folder,
+            f"cannot be written ({error.strerror or error})",
+            remedy="Choose another folder: --out.",
+        ) from error
 
 
 def _refuse_equal_names(videos: Sequence[Path]) -> None:

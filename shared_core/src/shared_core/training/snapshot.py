@@ -91,7 +91,7 @@ def _is_deepspeed(accelerator: Accelerator) -> bool:
 
 def _weights(learner: Learner, accelerator: Accelerator) -> dict[str, Any]:
     if _is_deepspeed(accelerator):
-        return dict(accelerator.get_state_dict(learner.model))
+        return dict(accelerator.get_state_dict(learner.model) or {})  # ZeRO-3: on process 0 alone
     if accelerator.is_fsdp2:
         return get_model_state_dict(learner.model, options=_WHOLE)
     return learner.bare_model.state_dict()

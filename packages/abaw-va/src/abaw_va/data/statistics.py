@@ -135,7 +135,7 @@ def standardised_by_itself(rows: np.ndarray) -> np.ndarray:
     """Rows [n, width] of one video, standardised by their own statistics (method `batch`)."""
     moments = Moments(rows.shape[1])
     moments.add(rows)
-    return ((rows - moments.mean) / moments.scale(ddof=1)).astype(np.float32)
+    return np.asarray((rows - moments.mean) / moments.scale(ddof=1), np.float32)
 
 
 def add_video(moments: Moments, file: FeatureFile, video: str) -> None:
