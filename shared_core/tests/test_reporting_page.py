@@ -132,3 +132,12 @@ def test_the_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["p.html"]
     with pytest.raises(DataError, match="cannot be written"):
         Page("p").write(tmp_path / "absent" / "p.html")
+
+
+def test_a_link_leads_to_a_file_below_the_page_and_nowhere_else():
+    page = Page("a page")
+    page.section("one").link("the <b>report</b>", "abaw-va/a report.html")
+    assert '<a href="abaw-va/a%20report.html">the &lt;b&gt;report&lt;/b&gt;</a>' in page.html()
+    for path in ("javascript:alert(1)", "https://example.org/x", "../secret", "/etc/passwd"):
+        with pytest.raises(ValueError, match="below the page"):
+            page.section("two").link("x", path)

@@ -61,15 +61,8 @@ def _names() -> list[str]:
 
 
 def _measure(name: str) -> list[Row]:
-    rows: list[Row | dict[str, Any]] = import_module(f"{bench.__name__}.{name}").measure()
-    return [row if isinstance(row, Row) else _row(row) for row in rows]
-
-
-def _row(fields: dict[str, Any]) -> Row:
-    """A row of a module that must not import more than the standard library."""
-    return Row.at_most(
-        fields["name"], fields["ours_s"], fields["reference_s"], times=fields["bound"]
-    )
+    rows: list[Row] = import_module(f"{bench.__name__}.{name}").measure()
+    return rows
 
 
 def _previous_ratios(path: Path) -> dict[str, float]:

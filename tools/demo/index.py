@@ -71,10 +71,10 @@ def _add(section: Section, result: Result, out: Path) -> None:
     demo = read_json(result.folder / "demo.json")
     measures = demo["measures"]
     section.text(demo["shows"])
-    section.figure(intervals([_bar(measure) for measure in measures], x="value"), wide=True)
+    section.figure(intervals([_bar(measure) for measure in measures], x="value"))
     section.table(["", "value", "from", "to", "note"], [_row(measure) for measure in measures])
     report = (result.folder / "report.html").relative_to(out)
-    section.text(f"Took {result.seconds:.0f} s. Its own report: {report}")
+    section.text(f"Took {result.seconds:.0f} s.").link("Its own report", report.as_posix())
 
 
 def _bar(measure: Mapping[str, Any]) -> Bar:

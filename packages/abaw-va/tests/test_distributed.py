@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from abaw_va import evaluate
 from abaw_va.config import TrainConfig
@@ -42,6 +43,7 @@ def train_on_a_rank(orders: list[dict]) -> None:
     folder_module.run_report = lambda path: None
     evaluate.BLOCK_FRAMES = FEW_FRAMES
     for each in orders:
+        AcceleratorState._reset_state()  # or a second Accelerator with DeepSpeed is refused
         config = from_dict(TrainConfig, each["config"])
         if each["stop_before"] is None:
             train(config)
@@ -181,6 +183,6 @@ def test_acceptance_done_6_deepspeed_trains_and_saves_a_whole_model(
         assert losses(sharded[kind].run) == pytest.approx(losses(plain[kind].run), abs=1e-4)
         model = VaModel.from_pretrained(sharded[kind].run / "model").eval()
         video = torch.randn(37, model.config.input_width).numpy()
-        ((_, prediction),) = infer(model, FramesInMemory([video]))
+        ((_, prediction),) = infer(model, FramesInMemory({"clip": video}))
         assert prediction.shape == (37, 2)
         assert math.isfinite(prediction.sum())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -102,7 +103,7 @@ def test_acceptance_12_a_shift_and_a_constant():
 def test_acceptance_12_seven_shards_are_the_whole():
     y, p = (column.double() for column in golden())
     cuts = [0, 1, 90, 91, 400, 650, 999, 1000]
-    parts = [Moments.of(p[a:b], y[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
+    parts = [Moments.of(p[a:b], y[a:b]) for a, b in pairwise(cuts)]
     merged, whole = Moments.stack(parts).merge(), Moments.of(p, y)
     for measure in ("concordance", "correlation", "root_mean_squared_error"):
         expected = float(getattr(whole, measure)())
@@ -121,7 +122,9 @@ def test_undefined_is_null_with_a_reason_unless_compat_asks_for_zero():
 def test_the_score_is_of_all_frames_together_and_not_a_mean_over_videos():
     draw = np.random.default_rng(0)
     targets = [draw.uniform(-1, 1, n) for n in (5, 40, 100)]
-    predictions = [t * 0.5 + draw.normal(0, s, len(t)) for t, s in zip(targets, (0.1, 1, 0.3))]  # noqa: B905
+    predictions = [
+        t * 0.5 + draw.normal(0, s, len(t)) for t, s in zip(targets, (0.1, 1, 0.3), strict=True)
+    ]
     traces = {
         "valence": {
             str(i): Trace(p, t) for i, (p, t) in enumerate(zip(predictions, targets, strict=True))
@@ -139,7 +142,7 @@ def test_shares_of_the_videos_add_up_to_the_whole_bit_for_bit(root):
     model = built()
     videos = val_set(root, model)
     whole = moments_table(model, videos, SMOOTHING)
-    shares = [moments_table(model, videos, SMOOTHING, [0, 2]), moments_table(model, videos, SMOOTHING, [1])]
+    shares = [moments_table(model, videos, SMOOTHING, rank=rank, world=2) for rank in (0, 1)]
     np.testing.assert_array_equal(sum(shares), whole)
 
 
@@ -218,7 +221,9 @@ def test_acceptance_19_evaluate_writes_six_files_per_target_on_the_cpu(root, tmp
         name.format(target) for name in SIX for target in ("valence", "arousal")
     }
     told = json.loads((out / "evaluation.json").read_text())
-    assert {"ccc", "ccc_valence", "smoothed_ccc_arousal", "pcc_valence", "rmse_arousal"} <= set(told)
+    assert {"ccc", "ccc_valence", "smoothed_ccc_arousal", "pcc_valence", "rmse_arousal"} <= set(
+        told
+    )
     text = (out / "val_pred_valence_result.txt").read_text().split("\n")
     assert float(text[2].split("\t")[1]) == pytest.approx(
         told["smoothed_ccc_valence"]["value"], abs=1e-9
@@ -297,7 +302,7 @@ def test_q20_the_networks_of_the_authors_see_that_padding(root):
         expected = model.forward_videos(torch.from_numpy(padded), present).numpy()
     for index, found in infer(model, videos):
         np.testing.assert_allclose(found, expected[index, : len(found)], atol=1e-4)
-    with pytest.raises(ConfigError, match="compat.padding beside it"):
+    with pytest.raises(ConfigError, match=r"compat\.padding beside it"):
         Compat(norm_padding=True)
 
 

@@ -41,9 +41,7 @@ def root(tmp_path):
 
 
 def settings(root, *features, **more):
-    return ExtractConfig(
-        data=root, videos=root / "videos", features=features, device="cpu", **more
-    )
+    return ExtractConfig(data=root, videos=root / "videos", features=features, device="cpu", **more)
 
 
 def rows(root, split, feature, video):

@@ -59,7 +59,7 @@ def command(saved, out, *words, checkpoints=()):
 @pytest.fixture
 def no_plots(monkeypatch):
     """Drawing takes longer than predicting a few frames."""
-    monkeypatch.setattr("abaw_va.predict.figure", lambda prediction, title: Svg("<svg></svg>"))
+    monkeypatch.setattr("abaw_va.predict.figure", lambda prediction, title="": Svg("<svg></svg>"))
 
 
 def rows_of(path):
@@ -296,5 +296,11 @@ def test_weights_that_nothing_needs_are_refused(tmp_path, saved, capsys):
 def test_the_card_says_what_the_network_is_and_is_not_for(saved):
     card = (saved / "README.md").read_text()
     assert card.startswith("---\nlicense: apache-2.0")
-    for part in ("pixels, logmel", "320 columns", "decisions about people", "2203.13032", "valence"):
+    for part in (
+        "pixels, logmel",
+        "320 columns",
+        "decisions about people",
+        "2203.13032",
+        "valence",
+    ):
         assert part in card, part

@@ -143,15 +143,18 @@ def baselines(data: Path, learnt: Learnt) -> dict[str, Traces]:
         "ridge regression on each frame": by_ridge,
         "a constant": {
             target: {
-                name: replace(
-                    trace, prediction=np.full(len(trace.prediction), labels[:, column].mean())
-                )
+                name: _constant(trace, float(labels[:, column].mean()))
                 for name, trace in learnt.traces[target].items()
             }
             for column, target in enumerate(TARGETS)
         },
         "chance": {target: _shifted(of) for target, of in learnt.traces.items()},
     }
+
+
+def _constant(trace: Trace, value: float) -> Trace:
+    """Not smoothed: the rounding of a moving average would move it."""
+    return replace(trace, prediction=np.full(len(trace.prediction), value), window=0)
 
 
 def _frames_of(videos: VideoSet) -> tuple[np.ndarray, np.ndarray]:
@@ -254,9 +257,13 @@ def _report(
             "title": "abaw-va",
             "shows": claim,
             "measures": [
-                {"label": f"CCC, {name}", **of["mean"].to_json()} for name, of in scores.items()
+                {
+                    "label": f"CCC, {name}",
+                    "baseline": name != "this network",
+                    **of["mean"].to_json(),
+                }
+                for name, of in scores.items()
             ],
-            "figure": str(figure),
             "seconds": seconds,
         },
     )

@@ -119,7 +119,10 @@ class Perceiver:
             TextColumn("{task.completed:.0f} frames"),
             TimeElapsedColumn(),
         )
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        console = Console(stderr=True)
+        with Progress(
+            *columns, console=console, transient=True, disable=not console.is_terminal
+        ) as progress:
             task = progress.add_task(show or path.name, total=None)
             return extract_video(
                 path,

@@ -166,7 +166,7 @@ def _run(model: VaModel, seen: VideoFeatures, name: str) -> Float64[np.ndarray, 
     return next(infer(model, FramesInMemory({name: standard})))[1]
 
 
-def figure(prediction: VideoPrediction, title: str) -> Svg:
+def figure(prediction: VideoPrediction, title: str = "") -> Svg:
     """Both curves over time; the ground is shaded where a face was looked for and not found."""
     known = {
         target: prediction.values[:, column]
@@ -327,4 +327,4 @@ def _show(page: Page, video: Path, out: Path) -> None:
         boxes=np.full((len(rows), 4), np.nan),
     )
     section = page.section(video.name)
-    section.text(str(content["summary"])).figure(figure(shown, video.name), wide=True)
+    section.text(str(content["summary"])).figure(figure(shown), wide=True)

@@ -27,6 +27,7 @@ from abaw_va.config import (
 from abaw_va.data.videos import VideoSet, split_videos
 from abaw_va.model.network import VaModel
 from shared_core.checkpoints.weights import load_into, load_legacy
+from shared_core.commands import say
 from shared_core.config import from_dict
 from shared_core.config.fields import kind_of
 from shared_core.data.atomic import replacing

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from shared_core.errors import DataError
@@ -46,6 +46,16 @@ class Section:
     def text(self, text: str) -> Section:
         """A paragraph."""
         return self._add("text", text=text)
+
+    def link(self, text: str, path: str) -> Section:
+        """A link to a file beside the page, or in a folder below it.
+
+        Raises:
+            ValueError: the path leads elsewhere: another host, a script, or out of the folder.
+        """
+        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or ":" in path:
+            raise ValueError(f"a link leads to a file below the page, not to {path!r}")
+        return self._add("link", text=text, path=path)
 
     def note(self, text: str, *, warning: bool = False) -> Section:
         """A paragraph in a box; a warning stands out."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import mmap
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -135,7 +138,7 @@ def collate(items: Sequence[Item], pad_to: int | None = None) -> ChunkBatch:
     """Put chunks side by side, padded with zeros to the longest, or to `pad_to` frames."""
     frames = pad_to or max(1, *(len(item.features) for item in items))
     size = (len(items), frames)
-    features = torch.zeros(*size, items[0].features.shape[1])
+    features = _zeros(*size, items[0].features.shape[1])
     target = torch.zeros(*size, 2)
     present = torch.zeros(size, dtype=torch.bool)
     valid = torch.zeros(size, dtype=torch.bool)
@@ -153,3 +156,15 @@ def collate(items: Sequence[Item], pad_to: int | None = None) -> ChunkBatch:
         restart=torch.tensor([item.restart for item in items]),
         names=tuple(item.name for item in items),
     )
+
+
+def _zeros(*size: int) -> Float[Tensor, "..."]:
+    """Float32 zeros in pages of their own, which the system has back as soon as they are dropped.
+
+    On the heap, the small things made beside a batch settle in the room of the one before, so that
+    the next batch does not fit there: in the course of an epoch a process grows by hundreds of MB.
+    """
+    if sys.platform == "win32":
+        return torch.zeros(size)
+    pages = mmap.mmap(-1, 4 * math.prod(size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return torch.frombuffer(pages, dtype=torch.float32).view(size)
