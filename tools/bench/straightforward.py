@@ -65,7 +65,8 @@ def train_epoch(
         there = present[:, chunk]
         output, _ = model(inputs[:, chunk], there)
         optimizer.zero_grad()
-        concordance_loss(output[there], targets[:, chunk][there]).backward()
+        loss = concordance_loss(output[there], targets[:, chunk][there])
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
         optimizer.step()
     return len(starts)

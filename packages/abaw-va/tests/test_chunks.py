@@ -97,7 +97,8 @@ def test_the_authors_order_is_whole_videos_side_by_side():
     batches = plan.batches(0)
     assert len(batches) == 4
     by_video = {
-        tuple(int(table.start[r]) if r != PADDING else -1 for r in s) for s in zip(*batches)
+        tuple(int(table.start[r]) if r != PADDING else -1 for r in s)
+        for s in zip(*batches, strict=True)
     }
     assert by_video == {(0, 10, 20, 30), (0, -1, -1, -1), (0, 10, 20, -1)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 import h5py
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from abaw_va.config import AnnotationsConfig, FoldsConfig, TablesConfig
 from abaw_va.data.annotations import cut, read_annotation, source_video
 from abaw_va.data.batches import ChunkDataset, collate
+from abaw_va.data.chunks import upstream_lengths
 from abaw_va.data.folds import deal, describe, prepare
 from abaw_va.data.layout import (
     Labels,
@@ -269,7 +271,7 @@ def test_the_padding_item_counts_nothing(root):
     batch = collate([data[ItemKey(0, 0, PADDING)], data[ItemKey(0, 0, 0)]])
     assert not batch.present[0].any()
     assert not batch.valid[0].any()
-    assert batch.restart.tolist() == [False, True]
+    assert batch.restart.tolist() == [True, True]
 
 
 def test_random_borders_move_with_the_epoch(root):
@@ -280,6 +282,24 @@ def test_random_borders_move_with_the_epoch(root):
     assert len({tuple(table.start.tolist()) for table in tables}) == 3
     for table in tables:
         assert (table.stop - table.start).sum() == videos.lengths.sum()
+
+
+def test_padding_that_counts_is_standardised_like_frames(root):
+    """compat.norm_padding (Q20): statistics of the zero-padded video; its padding becomes values."""
+    videos = VideoSet(
+        root, split_videos(root, "train"), ("vggish",), normalise=("vggish",), method="batch"
+    )
+    padded = partial(upstream_lengths, videos.lengths, 3, 0)
+    data = ChunkDataset(videos, chunk_length=100, padded=padded)
+    chunks = data.chunks(0)
+    raw = np.array(FeatureFile(features_path(root, "train", "vggish")).read("c"), np.float64)
+    whole = np.concatenate([raw, np.zeros((155 - 33, 128))])
+    expected = (whole - whole.mean(0)) / whole.std(0, ddof=1)
+    batch = collate([data[ItemKey(0, 0, row)] for row in chunks.of(2)])
+    np.testing.assert_allclose(batch.features[0, :100], expected[:100], atol=1e-5)
+    np.testing.assert_allclose(batch.features[1, :55], expected[100:], atol=1e-5)
+    assert batch.present.sum(dim=1).tolist() == [33, 0]
+    assert batch.valid.sum(dim=1).tolist() == [33, 0]
 
 
 # Bad input: one message with the file, the place and the remedy.

@@ -14,8 +14,9 @@ from abaw_va.learner import VaLearner, train
 from shared_core.checkpoints.store import Store
 from shared_core.config import dump_yaml
 from shared_core.errors import UserError
+from shared_core.faultpoints import VARIABLE
 from shared_core.reporting.events import read
-from shared_core.testing.processes import Child, alive, kill_and_resume
+from shared_core.testing.processes import Child, alive
 from shared_core.testing.tiny_run import trace
 from shared_core.training.guards import Stopped
 
@@ -112,7 +113,7 @@ POINTS = (
     *("before-rename:2", "before-pointer:2", "evaluate:1", "load:learner"),
 )
 RANDOM_KILLS = 10
-UPDATES = 1000
+UPDATES = 800
 
 
 @pytest.fixture
@@ -142,26 +143,48 @@ def finish(line, timeout=600):
         assert child.wait(timeout) == 0, child.output
 
 
+def killed_at(line, point):
+    """Start the command, which kills itself when it gets to a named point."""
+    with Child(line, environment={VARIABLE: point}) as child:
+        assert child.wait(300) == -signal.SIGKILL, child.output
+
+
+def killed_while_it_trains(line, run, count, seconds):
+    """Start the command, and kill it so many updates and seconds after it has taken up its work."""
+    before = updates(run)
+    with Child(line) as child:
+        child.wait_until(lambda: updates(run) != before, timeout=300)
+        goal = len(updates(run)) + count
+        child.wait_until(lambda: len(updates(run)) >= goal, timeout=300)
+        time.sleep(seconds)
+        child.kill_all()
+        assert child.process.returncode == -signal.SIGKILL, child.output
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_acceptance_done_5_kills_at_named_and_random_moments_change_no_bit(command, tmp_path):
+    """Each start is killed once; counted in updates, no run is over before all have been."""
     seed = int(os.environ.get("KILL_SEED", random.SystemRandom().randrange(10**6)))
+    draw = random.Random(seed)
     line = command(UPDATES)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    started = time.monotonic()
-    with Child([*line, "--run", whole]) as child:
-        child.wait_until(lambda: bool(updates(whole)), timeout=200)
-        begins = time.monotonic() - started
-        assert child.wait(1000) == 0, child.output
-    trains = time.monotonic() - started - begins
-    print(f"the first update came after {begins:.1f} s, the rest took {trains:.1f} s")
-    # Each start gets 1/20 of the run's time on average: half of it is left when all have died.
-    while_it_trains = [(begins, begins + trains / 10)] * RANDOM_KILLS
-    moments = [*POINTS, *while_it_trains]
-    random.Random(seed).shuffle(moments)
-    moments.insert(0, "recorded:2")  # before the first checkpoint: it begins again
-    kills = kill_and_resume([*line, "--run", killed], killed, moments, seed=seed)
-    assert kills == len(moments) >= 20
+    finish([*line, "--run", whole])
+    by_chance = [(draw.randrange(40), draw.uniform(0.0, 0.1)) for _ in range(RANDOM_KILLS)]
+    moments = [*POINTS, *by_chance]
+    assert len(moments) >= 20
+    draw.shuffle(moments)
+    killed_at([*line, "--run", killed], "recorded:2")
+    assert not Store(killed / "checkpoints").steps()  # the next start begins again
+    again = [*line, "--run", killed, "--resume"]
+    killed_at(again, "after-pointer")  # now there is something to load
+    for moment in moments:
+        print(f"seed={seed}: killed at {moment}, with {len(updates(killed))} updates recorded")
+        if isinstance(moment, str):
+            killed_at(again, moment)
+        else:
+            killed_while_it_trains(again, killed, *moment)
+    finish(again)
     assert updates(killed) == [*range(1, UPDATES + 1)]
     assert trace(killed) == trace(whole)
 

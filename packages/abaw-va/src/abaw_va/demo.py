@@ -35,6 +35,7 @@ from shared_core.data.faces import Face, crop
 from shared_core.data.features import write_features
 from shared_core.data.loader import generator
 from shared_core.data.tables import write_csv, write_json
+from shared_core.errors import RunFolderError
 from shared_core.metrics import Interval, Measure, bootstrap, bootstrap_difference
 from shared_core.reporting.figures import Bar, Svg, intervals, traces
 from shared_core.reporting.page import Page
@@ -44,6 +45,9 @@ PEOPLE = {"train": 20, "val": 10}
 SECONDS = 12.0
 FACE = Face(box=(0.13, 0.13, 0.87, 0.87))
 """Where every drawn face is; cut out with its margin, that is the whole picture."""
+
+MARK = ".abaw-va-demo"
+"""File that says that a folder is a demo's."""
 
 Traces = Mapping[str, Mapping[str, Trace]]
 """By target, then by video."""
@@ -61,7 +65,7 @@ class Learnt:
 def command(config: DemoConfig) -> None:
     """`abaw-va demo`."""
     begun = time.monotonic()
-    shutil.rmtree(config.out, ignore_errors=True)
+    _clear(config.out)
     say(f"1/4  drawing {sum(PEOPLE.values())} people, {SECONDS:.0f} s each")
     data = config.out / "data"
     write_root(data, config.seed)
@@ -78,6 +82,19 @@ def command(config: DemoConfig) -> None:
     shown, truth = _predict_a_file(config, learnt[0].model, learnt[0].smoothing)
     spread = _over_seeds(learnt, config.seed) if config.full else None
     _report(config, scores, gain, spread, shown, truth, time.monotonic() - begun)
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier demo left, and never anything else.
+
+    Raises:
+        RunFolderError: the folder holds something that no demo wrote.
+    """
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARK).is_file():
+        raise RunFolderError(f"{folder}: this folder is no earlier demo's. Choose another --out.")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / MARK).write_text("This folder is replaced by the next demo.\n", encoding="utf-8")
 
 
 def write_root(root: Path, seed: int) -> None:
@@ -278,7 +295,7 @@ def _claim(scores: Mapping[str, Mapping[str, Measure]], gain: Interval) -> str:
         return told + f"No interval for the gain over ridge regression: {gain.reason}."
     difference = f"[{gain.low:.3f}, {gain.high:.3f}]"
     if gain.low > 0:
-        return told + f"It beats ridge regression on single frames by {difference}, so time helps."
+        return told + f"It beats ridge regression on single frames by {difference}."
     return told + f"Against ridge regression on single frames it is undecided: {difference}."
 
 

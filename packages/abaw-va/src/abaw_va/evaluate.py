@@ -21,7 +21,7 @@ from abaw_va.results import Trace, mean_of, moments, write_results
 from shared_core.commands import say
 from shared_core.data.loader import generator
 from shared_core.data.tables import write_json
-from shared_core.errors import DataError
+from shared_core.errors import DataError, UsageError
 from shared_core.metrics import Measure, Moments, bootstrap
 from shared_core.reporting.figures import Bar, intervals
 from shared_core.reporting.figures import traces as time_traces
@@ -215,10 +215,14 @@ def evaluate(
         seed: key of the bootstrap.
 
     Raises:
+        UsageError: the networks predict different targets.
         NonFiniteError: a network predicts a value that is not finite.
         DataError: a feature value is not finite.
     """
     targets: tuple[str, ...] = models[0].config.target_names
+    if any(model.config.target_names != targets for model in models):
+        predicted = "; ".join(", ".join(model.config.target_names) for model in models)
+        raise UsageError(f"networks that are averaged must predict the same targets: {predicted}.")
     names = [video.id for video in videos[0].videos]
     sets: list[dict[int, dict[str, Trace]]] = [
         dict(predict_videos(model, of_model, smoothing))

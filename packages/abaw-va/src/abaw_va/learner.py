@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from abaw_va.config import TrainConfig
 from abaw_va.data.batches import ChunkBatch, ChunkDataset, collate
-from abaw_va.data.chunks import ChunkPlan, StreamPlan, UpstreamPlan
+from abaw_va.data.chunks import ChunkPlan, StreamPlan, UpstreamPlan, upstream_lengths
 from abaw_va.data.layout import TARGETS
 from abaw_va.data.videos import Video, VideoSet, fold_videos, split_videos
 from abaw_va.evaluate import measures, moments_table
@@ -222,6 +222,11 @@ def training_loader(
         chunk_length,
         random_offset=config.random_offset and not carries_state,
         seed=config.seed,
+        padded=(
+            partial(upstream_lengths, videos.lengths, config.batch_size, config.seed)
+            if config.compat.norm_padding
+            else None
+        ),
     )
     kind = UpstreamPlan if config.compat.sampler else StreamPlan if carries_state else ChunkPlan
     return KeyedLoader(

@@ -15,6 +15,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Self, cast
@@ -95,7 +96,8 @@ class Pretrained:
             sync_folder(folder)
             replace_file(folder / CONFIG, json.dumps(about, indent=2) + "\n")
         except OSError as error:
-            (folder / f".{WEIGHTS}.writing").unlink(missing_ok=True)
+            with suppress(OSError):
+                (folder / f".{WEIGHTS}.writing").unlink()
             raise CheckpointError(
                 folder,
                 f"the model cannot be written ({error.strerror or error})",

@@ -37,7 +37,7 @@ class Resampled(Protocol):
     def __len__(self) -> int:
         """Number of groups."""
 
-    def __call__(self, drawn: Int64[Tensor, "samples groups"]) -> Float64[Tensor, "samples"]:
+    def __call__(self, drawn: Int64[Tensor, " samples groups"]) -> Float64[Tensor, " samples"]:
         """The score of each resample, which holds the groups of these indices."""
 
 
@@ -58,7 +58,7 @@ class GroupScore:
     def __len__(self) -> int:
         return len(self.groups)
 
-    def __call__(self, drawn: Int64[Tensor, "samples groups"]) -> Float64[Tensor, "samples"]:
+    def __call__(self, drawn: Int64[Tensor, " samples groups"]) -> Float64[Tensor, " samples"]:
         """The statistic of each resample."""
         drawn_moments = Moments(Moments.stack(self.groups).values[drawn.numpy()])
         return torch.from_numpy(self.statistic(drawn_moments.merge()))
@@ -75,15 +75,15 @@ class ItemScore:
         noun: what the items are.
     """
 
-    prediction: Real[Tensor, "n"]
-    target: Real[Tensor, "n"]
+    prediction: Real[Tensor, " n"]
+    target: Real[Tensor, " n"]
     metric: Callable[[Tensor, Tensor], Tensor]
     noun: str = "items"
 
     def __len__(self) -> int:
         return len(self.prediction)
 
-    def __call__(self, drawn: Int64[Tensor, "samples n"]) -> Float64[Tensor, "samples"]:
+    def __call__(self, drawn: Int64[Tensor, " samples n"]) -> Float64[Tensor, " samples"]:
         """The metric of each resample."""
         prediction, target = self.prediction.cpu(), self.target.cpu()
         return torch.stack([self.metric(prediction[i], target[i]) for i in drawn])

@@ -21,7 +21,7 @@ Score: TypeAlias = tuple[Tensor, str | None]
 
 def flat_pairs(
     prediction: Real[Tensor, "..."], target: Real[Tensor, "..."]
-) -> tuple[Real[Tensor, "n"], Real[Tensor, "n"]]:
+) -> tuple[Real[Tensor, " n"], Real[Tensor, " n"]]:
     """Both tensors flat and without gradient.
 
     Raises:
@@ -37,7 +37,7 @@ def flat_pairs(
 
 def checked_pairs(
     prediction: Real[Tensor, "..."], target: Real[Tensor, "..."]
-) -> tuple[Real[Tensor, "n"], Real[Tensor, "n"]]:
+) -> tuple[Real[Tensor, " n"], Real[Tensor, " n"]]:
     """Both tensors flat, without gradient, and finite.
 
     Raises:
@@ -50,7 +50,7 @@ def checked_pairs(
     return prediction, target
 
 
-def require_finite(name: str, values: Real[Tensor, "n"]) -> None:
+def require_finite(name: str, values: Real[Tensor, " n"]) -> None:
     """Pass if every value is finite.
 
     Raises:
@@ -66,7 +66,7 @@ def require_finite(name: str, values: Real[Tensor, "n"]) -> None:
         raise NonFiniteError(f"{name}[{index}] is {values[index].item()}: expected finite values.")
 
 
-def as_array(values: Real[Tensor, "n"]) -> NDArray[Any]:
+def as_array(values: Real[Tensor, " n"]) -> NDArray[Any]:
     """The values for numpy, which starts its kernels and sorts several times faster than torch."""
     values = values.cpu()
     return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
@@ -164,7 +164,7 @@ class ValuesMetric(PairMetric):
         self.prediction.append(prediction.to(self.device, torch.float64))
         self.target.append(target.to(self.device, torch.float64))
 
-    def values(self) -> tuple[Float64[Tensor, "n"], Float64[Tensor, "n"]]:
+    def values(self) -> tuple[Float64[Tensor, " n"], Float64[Tensor, " n"]]:
         """All predictions and all targets, in the order of shards and processes."""
         return self._joined(self.prediction), self._joined(self.target)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import mmap
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +21,10 @@ from shared_core.data.loader import PADDING, ItemKey, generator
 
 @dataclass(frozen=True)
 class Item:
-    """One chunk: features [T, D], labels [T, 2], valid [T]; `restart` where its video begins.
+    """One chunk: features [T, D], labels [n, 2], valid [n]; `restart` where its video begins.
 
-    Padding has no frames and is a restart, for it belongs to no video.
+    n is T, or less where features of padding follow the video's last frame. An item of padding has
+    no frames and is a restart, for it belongs to no video.
     """
 
     features: Tensor
@@ -78,25 +80,35 @@ class ChunkDataset:
         random_offset: shift the borders between chunks anew in every epoch, so that the network does
             not see the same seams again and again; for networks without state.
         seed: key of those shifts.
+        padded: frames to which each video is padded in an epoch, int64 [videos], where padding is
+            standardised like frames (`compat.norm_padding`); the chunks then cover it too.
     """
 
     def __init__(
-        self, videos: VideoSet, chunk_length: int, *, random_offset: bool = False, seed: int = 0
+        self,
+        videos: VideoSet,
+        chunk_length: int,
+        *,
+        random_offset: bool = False,
+        seed: int = 0,
+        padded: Callable[[int], np.ndarray] | None = None,
     ) -> None:
         self.videos = videos
         self.chunk_length = chunk_length
         self.random_offset = random_offset
         self.seed = seed
+        self.padded = padded
         self._table: tuple[int, Chunks] | None = None
 
     def chunks(self, epoch: int) -> Chunks:
         """The table of an epoch's chunks."""
-        if not self.random_offset:
+        if not self.random_offset and self.padded is None:
             epoch = 0
         if self._table is None or self._table[0] != epoch:
+            lengths = self.videos.lengths if self.padded is None else self.padded(epoch)
             self._table = (
                 epoch,
-                cut_into_chunks(self.videos.lengths, self.chunk_length, self._offsets(epoch)),
+                cut_into_chunks(lengths, self.chunk_length, self._offsets(epoch)),
             )
         return self._table[1]
 
@@ -125,8 +137,9 @@ class ChunkDataset:
             int(column[key.index]) for column in (chunks.video, chunks.start, chunks.stop)
         )
         target, valid = self.videos.labels(video, start, stop)
+        padded_to = None if self.padded is None else int(self.padded(key.epoch)[video])
         return Item(
-            torch.from_numpy(self.videos.read(video, start, stop)),
+            torch.from_numpy(self.videos.read(video, start, stop, padded_to)),
             torch.from_numpy(target),
             torch.from_numpy(valid.copy()),
             restart=start == 0,
@@ -143,8 +156,8 @@ def collate(items: Sequence[Item], pad_to: int | None = None) -> ChunkBatch:
     present = torch.zeros(size, dtype=torch.bool)
     valid = torch.zeros(size, dtype=torch.bool)
     for row, item in enumerate(items):
-        length = len(item.features)
-        features[row, :length] = item.features
+        features[row, : len(item.features)] = item.features
+        length = len(item.valid)
         target[row, :length] = item.target
         present[row, :length] = True
         valid[row, :length] = item.valid
@@ -164,7 +177,9 @@ def _zeros(*size: int) -> Float[Tensor, "..."]:
     On the heap, the small things made beside a batch settle in the room of the one before, so that
     the next batch does not fit there: in the course of an epoch a process grows by hundreds of MB.
     """
-    if sys.platform == "win32":
+    if sys.platform != "linux":
         return torch.zeros(size)
     pages = mmap.mmap(-1, 4 * math.prod(size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(OSError):  # a kernel without huge pages; small ones take three times as long
+        pages.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(pages, dtype=torch.float32).view(size)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Int64
 
 from shared_core.data.loader import PADDING, generator
 
@@ -142,14 +143,26 @@ class UpstreamPlan:
     def batches(self, epoch: int) -> Sequence[Sequence[int]]:
         """Global batches of chunk rows; `PADDING` where a video has ended."""
         chunks = self.chunks(epoch)
-        videos = torch.randperm(
-            len(chunks.first) - 1, generator=generator(self.seed, epoch)
-        ).tolist()
         batches: list[list[int]] = []
-        for start in range(0, len(videos), self.batch_size):
-            group = videos[start : start + self.batch_size]
+        for group in upstream_groups(len(chunks.first) - 1, self.batch_size, self.seed, epoch):
             batches += _columns([list(chunks.of(video)) for video in group])
         return batches
+
+
+def upstream_groups(count: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+    """Which of `count` videos the authors' order puts side by side in an epoch."""
+    videos = torch.randperm(count, generator=generator(seed, epoch)).tolist()
+    return [videos[start : start + batch_size] for start in range(0, count, batch_size)]
+
+
+def upstream_lengths(
+    lengths: np.ndarray, batch_size: int, seed: int, epoch: int
+) -> Int64[np.ndarray, " videos"]:
+    """Frames to which the authors pad each video in an epoch: those of the longest beside it."""
+    padded = np.empty_like(lengths)
+    for group in upstream_groups(len(lengths), batch_size, seed, epoch):
+        padded[group] = lengths[group].max()
+    return padded
 
 
 def _another_video(batch: list[int], chunks: Chunks) -> Callable[[int], bool]:

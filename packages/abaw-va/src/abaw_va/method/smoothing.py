@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 
-def smooth(values: Float[Tensor, "n *columns"], reach: int) -> Float[Tensor, "n *columns"]:
+def smooth(values: Float[Tensor, " n *columns"], reach: int) -> Float[Tensor, " n *columns"]:
     """Moving average, mean(values[max(0, t - reach) : t + reach + 1]); cut at both ends.
 
     By prefix sums in float64: the time does not depend on `reach`.
@@ -36,7 +36,9 @@ def smooth(values: Float[Tensor, "n *columns"], reach: int) -> Float[Tensor, "n 
     return torch.from_numpy(mean).to(values)
 
 
-def smooth_and_clip(values: Float[Tensor, "n *columns"], reach: int) -> Float[Tensor, "n *columns"]:
+def smooth_and_clip(
+    values: Float[Tensor, " n *columns"], reach: int
+) -> Float[Tensor, " n *columns"]:
     """Smooth raw predictions, then limit to [-1, 1]; in the other order peaks would lose weight."""
     return smooth(values, reach).clamp(-1.0, 1.0)
 
@@ -62,7 +64,7 @@ def windows(frames: int, length: int, hop: int) -> Int[Tensor, "windows 2"]:
 
 def average_windows(
     outputs: Float[Tensor, "windows length *columns"], spans: Int[Tensor, "windows 2"]
-) -> Float[Tensor, "frames *columns"]:
+) -> Float[Tensor, " frames *columns"]:
     """Mean, for each frame, over the windows that cover it, in float64.
 
     Args:
