@@ -12,7 +12,7 @@ from accelerate.utils import DistributedType, gather_object
 from torch import Tensor
 from torch.nn import functional
 
-from abaw_va.config import TrainConfig
+from abaw_va.config import TrainConfig, TransformerAttention
 from abaw_va.data.batches import ChunkBatch, ChunkDataset, collate
 from abaw_va.data.chunks import ChunkPlan, StreamPlan, UpstreamPlan, upstream_lengths
 from abaw_va.data.layout import TARGETS
@@ -27,6 +27,7 @@ from abaw_va.weights import transfer_encoder
 from shared_core.commands import say
 from shared_core.data.loader import KeyedLoader, generator
 from shared_core.data.quarantine import Quarantine
+from shared_core.errors import ConfigError
 from shared_core.launch.accelerator import accelerator as connect
 from shared_core.metrics import Measure
 from shared_core.training.learner import Learner, Outcome
@@ -250,6 +251,7 @@ def train(config: TrainConfig) -> Summary:
         UserError: the data, the settings or the run folder cannot be used; says what to do.
     """
     accelerator = connect(config)
+    _refuse_skipped_weights(config, int(accelerator.num_processes))
     train_set, val_set = video_sets(config)
     if len(train_set) == 1 and accelerator.is_main_process:
         say(
@@ -266,6 +268,14 @@ def train(config: TrainConfig) -> Summary:
     )
     run = Run(config, accelerator, program="abaw-va")
     return fit(learner, loader, run)
+
+
+def _refuse_skipped_weights(config: TrainConfig, processes: int) -> None:
+    """The authors' first chunk leaves the memory's attention out, and processes must agree on weights."""
+    if processes > 1 and config.compat.padding and isinstance(config.model, TransformerAttention):
+        raise ConfigError(
+            "compat.padding", True, "false, or one process, with transformer-attention"
+        )
 
 
 def command(config: TrainConfig) -> None:
