@@ -91,12 +91,15 @@ class Record:
         self._track(step, {f"train/{name}": value for name, value in {**values, **speed}.items()})
         self._display.update(step, epoch, lambda: self._line(step, values["loss"], speed))
 
-    def evaluated(self, step: int, epoch: int, measures: Mapping[str, Measure]) -> None:
-        """Record and show an evaluation."""
+    def evaluated(
+        self, step: int, epoch: int, measures: Mapping[str, Measure], score_name: str | None
+    ) -> None:
+        """Record an evaluation, and show its score; without one, all that it measured."""
         told = {name: measure.to_json() for name, measure in measures.items()}
         self._write(step, "evaluate", epoch=epoch, measures=told)
         self._track(step, {f"evaluate/{name}": m.value for name, m in measures.items()})
-        listing = ", ".join(f"{name} {measure}" for name, measure in measures.items())
+        shown = measures if score_name is None else {score_name: measures[score_name]}
+        listing = ", ".join(f"{name} {measure}" for name, measure in shown.items())
         self.say(f"after update {step}: {listing}")
 
     def _line(self, step: int, loss: float, speed: Mapping[str, float]) -> str:

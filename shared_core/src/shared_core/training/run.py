@@ -231,7 +231,7 @@ class Run:
         measures = {name: Measure(**fields) for name, fields in told.items()}
         if not measures:
             return
-        self._record.evaluated(self.progress.step, self.progress.epoch, measures)
+        self._record.evaluated(self.progress.step, self.progress.epoch, measures, score_name)
         if score_name is not None:
             self.progress = _scored(self.progress, measures[score_name])
         reach("judged")
