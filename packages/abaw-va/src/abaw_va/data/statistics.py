@@ -39,7 +39,7 @@ class Standardizer(Protocol):
         """
 
 
-class Moments:
+class ColumnSums:
     """Running mean and sum of squared deviations of columns, in float64 (Chan's update)."""
 
     def __init__(self, width: int) -> None:
@@ -59,10 +59,10 @@ class Moments:
         self.mean += shift * len(rows) / total
         self.count = total
 
-    def with_zeros(self, count: int) -> Moments:
-        """The moments with so many rows of zeros beside them."""
+    def with_zeros(self, count: int) -> ColumnSums:
+        """These sums with so many rows of zeros beside them."""
         total = self.count + count
-        both = Moments(len(self.mean))
+        both = ColumnSums(len(self.mean))
         both.count = total
         both.mean = self.mean * self.count / total
         both.squares = self.squares + self.mean**2 * self.count * count / total
@@ -109,7 +109,7 @@ class VideoStatistics:
     """Statistics over each video (method `batch`): sample standard deviation, of real frames only."""
 
     def __init__(self) -> None:
-        self._of: dict[tuple[Path, str], Moments] = {}
+        self._of: dict[tuple[Path, str], ColumnSums] = {}
 
     def apply(
         self, rows: np.ndarray, file: FeatureFile, video: str, padded_to: int | None = None
@@ -121,25 +121,25 @@ class VideoStatistics:
         """
         key = (file.path, video)
         if key not in self._of:
-            whole = Moments(file.width)
+            whole = ColumnSums(file.width)
             add_video(whole, file, video)
             self._of[key] = whole
-        moments = self._of[key]
+        sums = self._of[key]
         if padded_to is not None:
-            moments = moments.with_zeros(padded_to - moments.count)
-        rows -= moments.mean.astype(np.float32)
-        rows /= moments.scale(ddof=1).astype(np.float32)
+            sums = sums.with_zeros(padded_to - sums.count)
+        rows -= sums.mean.astype(np.float32)
+        rows /= sums.scale(ddof=1).astype(np.float32)
 
 
 def standardised_by_itself(rows: np.ndarray) -> np.ndarray:
     """Rows [n, width] of one video, standardised by their own statistics (method `batch`)."""
-    moments = Moments(rows.shape[1])
-    moments.add(rows)
-    return np.asarray((rows - moments.mean) / moments.scale(ddof=1), np.float32)
+    sums = ColumnSums(rows.shape[1])
+    sums.add(rows)
+    return np.asarray((rows - sums.mean) / sums.scale(ddof=1), np.float32)
 
 
-def add_video(moments: Moments, file: FeatureFile, video: str) -> None:
-    """Take a whole video into `moments`, piece by piece.
+def add_video(sums: ColumnSums, file: FeatureFile, video: str) -> None:
+    """Take a whole video into `sums`, piece by piece.
 
     Raises:
         DataError: a value is NaN or infinite; names the file, the video, the row and the column.
@@ -147,7 +147,7 @@ def add_video(moments: Moments, file: FeatureFile, video: str) -> None:
     for start in range(0, file.length(video), ROWS_AT_ONCE):
         rows = file.read(video, start, min(start + ROWS_AT_ONCE, file.length(video)))
         check_finite(rows, file.path, f"video {video}", first_row=start)
-        moments.add(rows)
+        sums.add(rows)
 
 
 def standardizer(root: Path, feature: str, method: str) -> Standardizer:
@@ -170,10 +170,10 @@ def standardizer(root: Path, feature: str, method: str) -> Standardizer:
 def _measure(root: Path, feature: str, path: Path) -> TrainingStatistics:
     """One pass over the training frames; the result is kept where the data root can be written."""
     source = FeatureFile(features_path(root, "train", feature))
-    moments = Moments(source.width)
+    sums = ColumnSums(source.width)
     for video in source.keys:
-        add_video(moments, source, video)
-    statistics = TrainingStatistics(moments.mean, moments.scale(ddof=0))
+        add_video(sums, source, video)
+    statistics = TrainingStatistics(sums.mean, sums.scale(ddof=0))
     group = Group({"mean": statistics.mean, "std": statistics.scale})
     # A read-only data root costs one pass over the feature in each run, nothing else.
     with suppress(DataError):
