@@ -41,7 +41,9 @@ from shared_core.reporting.figures import Bar, Svg, intervals, traces
 from shared_core.reporting.page import Page
 from shared_core.testing.media import write_media
 
-PEOPLE = {"train": 20, "val": 10}
+PEOPLE = {"train": 20, "val": 5, "test": 10}
+"""How many people teach the network, choose among its checkpoints, and judge it."""
+
 SECONDS = 12.0
 FACE = Face(box=(0.13, 0.13, 0.87, 0.87))
 """Where every drawn face is; cut out with its margin, that is the whole picture."""
@@ -125,12 +127,12 @@ def _learn(config: DemoConfig, data: Path, seed: int) -> Learnt:
     settings = replace(settings, run=run, seed=seed, device=config.device)
     train(settings)
     model = VaModel.from_pretrained(run)
-    found = evaluate([model], [_val(data, model)], settings.smoothing)
+    found = evaluate([model], [_unseen(data, model)], settings.smoothing)
     return Learnt(model, found.traces, settings.smoothing)
 
 
-def _val(data: Path, model: VaModel) -> VideoSet:
-    return VideoSet(data, split_videos(data, "val"), model.config.features)
+def _unseen(data: Path, model: VaModel) -> VideoSet:
+    return VideoSet(data, split_videos(data, "test"), model.config.features)
 
 
 def baselines(data: Path, learnt: Learnt) -> dict[str, Traces]:
@@ -149,10 +151,10 @@ def baselines(data: Path, learnt: Learnt) -> dict[str, Traces]:
     def ridge(video: np.ndarray) -> np.ndarray:
         return np.asarray((video - mean) / scale @ weights + labels.mean(axis=0))
 
-    val = _val(data, learnt.model)
+    unseen = _unseen(data, learnt.model)
     by_ridge: dict[str, dict[str, Trace]] = {target: {} for target in TARGETS}
-    for index, video in enumerate(val.videos):
-        values = ridge(val.read(index, 0, video.length))
+    for index, video in enumerate(unseen.videos):
+        values = ridge(unseen.read(index, 0, video.length))
         for column, target in enumerate(TARGETS):
             label = learnt.traces[target][video.id]
             by_ridge[target][video.id] = replace(label, prediction=values[:, column])
@@ -261,11 +263,11 @@ def _report(
         curves = {"predicted": shown.values[:, column], "true": truth[:, column]}
         section.figure(traces(shown.times_s, curves, title=target, y=target), wide=True)
     page.section("How").text(
-        f"{PEOPLE['train']} drawn people for training, {PEOPLE['val']} others for judging, "
-        f"{SECONDS:.0f} s each. Pictures become 256 grey values of the face, sound 64 log-mel bands; "
-        "a small transformer reads both along time and is trained on the CCC of whole batches. "
-        f"Seed {config.seed}; {seconds:.0f} s in all. Drawn faces are far easier than films: these "
-        "figures say nothing about real videos."
+        f"{PEOPLE['train']} drawn people for training, {PEOPLE['val']} to choose the checkpoint, "
+        f"{PEOPLE['test']} others for judging, {SECONDS:.0f} s each. Pictures become 256 grey values "
+        "of the face, sound 64 log-mel bands; a small transformer reads both along time and is "
+        f"trained on the CCC of whole batches. Seed {config.seed}; {seconds:.0f} s in all. Drawn "
+        "faces are far easier than films: these figures say nothing about real videos."
     )
     page.write(config.out / "report.html")
     write_json(
