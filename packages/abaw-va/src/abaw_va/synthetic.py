@@ -67,8 +67,9 @@ class Person:
 def emotion(length: int, draw: torch.Generator, seconds: float = 1.5) -> Float[np.ndarray, "n 2"]:
     """Valence and arousal that wander smoothly in [-1, 1], changing over about `seconds`."""
     noise = torch.randn(length, 2, generator=draw).numpy()
-    smooth = gaussian_filter1d(noise, seconds * FRAME_RATE / 2, axis=0, mode="wrap")
-    smooth /= smooth.std(axis=0) + 1e-12
+    sigma = seconds * FRAME_RATE / 2
+    smooth = gaussian_filter1d(noise, sigma, axis=0, mode="wrap")
+    smooth *= np.sqrt(2 * np.sqrt(np.pi) * sigma)  # to unit variance, whatever the length
     level = torch.randn(2, generator=draw).numpy() * 0.4
     return np.asarray(np.tanh(0.7 * smooth + level), np.float32)
 
