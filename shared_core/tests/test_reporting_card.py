@@ -43,7 +43,9 @@ def test_what_is_left_out_is_said_to_be_missing() -> None:
 def test_results_stand_with_their_intervals_and_baselines() -> None:
     results = [
         Result(dataset="Aff-Wild2", metric="CCC", measure=Measure(value=0.5, low=0.4, high=0.6)),
-        Result(dataset="a|b", metric="RMSE", measure=Measure(value=3, unit="MOS"), system="linear"),
+        Result(
+            dataset="a|b", metric="RMSE", measure=Measure(value=3.0, unit="MOS"), system="linear"
+        ),
         Result(
             dataset="c", metric="SRCC", measure=Measure(value=float("nan"), reason="one sample")
         ),
