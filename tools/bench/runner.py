@@ -6,6 +6,7 @@ import argparse
 import json
 import pkgutil
 import platform
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import import_module
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     previous = _previous_ratios(arguments.previous) if arguments.previous else {}
     rows = [row for name in arguments.names or _names() for row in _measure(name)]
     fallen = [row for row in rows if _fell(row, previous.get(row.name))]
-    Console().print(_table(rows, previous))
+    Console(width=None if sys.stdout.isatty() else 130).print(_table(rows, previous))
     if arguments.json:
         arguments.json.write_text(json.dumps(_report(rows), indent=2) + "\n")
     for row in fallen:
