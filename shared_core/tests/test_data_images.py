@@ -10,7 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from shared_core.data.images import decode_image, encode_png, list_images, read_image
+from shared_core.data.images import (
+    decode_image,
+    encode_png,
+    list_images,
+    open_grey,
+    open_picture,
+    read_image,
+)
 from shared_core.errors import DataError
 from shared_core.testing.data import shared_data
 
@@ -150,3 +157,59 @@ def test_a_real_photo_is_what_opencv_reads():
     found = read_image(path).permute(1, 2, 0).numpy()
     assert found.shape == (1024, 2048, 3)
     assert np.abs(found - expected).max() <= 2
+
+
+# --- pictures for crops, and maps of one meaning per pixel -----------------------------------------
+
+
+def test_a_picture_is_what_read_image_reads(tmp_path):
+    path = tmp_path / "p.png"
+    Image.fromarray(drawn(6, 9, 4), "RGBA").save(path)
+    picture = open_picture(path)
+    assert (picture.mode, picture.size) == ("RGB", (9, 6))
+    assert np.array_equal(np.asarray(picture).transpose(2, 0, 1), read_image(path).numpy())
+
+
+def test_a_picture_can_be_had_as_it_is_stored(tmp_path):
+    path = tmp_path / "turned.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    Image.fromarray(drawn(20, 30, 3)).save(path, exif=exif)
+    assert open_picture(path).size == (20, 30)
+    assert open_picture(path, upright=False).size == (30, 20)
+
+
+@pytest.mark.parametrize(
+    ("enough", "found"),
+    [((640, 480), (640, 480)), ((320, 240), (320, 240)), ((100, 90), (160, 120))],
+)
+def test_a_jpeg_is_decoded_no_smaller_than_is_enough(tmp_path, enough, found):
+    path = tmp_path / "large.jpg"
+    Image.fromarray(drawn(480, 640, 3)).save(path)
+    assert open_picture(path, at_least=enough).size == found
+
+
+def test_depth_keeps_its_bits(tmp_path):
+    eight, sixteen = drawn(4, 5), drawn(4, 5, high=65536, dtype=np.uint16)
+    Image.fromarray(eight).save(tmp_path / "eight.png")
+    Image.fromarray(sixteen).save(tmp_path / "sixteen.png")
+    Image.fromarray(np.repeat(eight[..., None], 3, axis=2)).save(tmp_path / "colour.png")
+    found = open_grey(tmp_path / "sixteen.png")
+    assert found.dtype == np.uint16
+    assert np.array_equal(found, sixteen)
+    for name in ("eight.png", "colour.png"):
+        assert open_grey(tmp_path / name).dtype == np.uint8
+        assert np.array_equal(open_grey(tmp_path / name), eight)
+
+
+def test_what_is_no_depth_is_refused(tmp_path):
+    Image.fromarray(np.zeros((3, 3), np.float32)).save(tmp_path / "float.tiff")
+    with pytest.raises(DataError, match="float values"):
+        open_grey(tmp_path / "float.tiff")
+    with pytest.raises(DataError, match="no such file"):
+        open_grey(tmp_path / "none.png")
+    whole = saved(Image.fromarray(drawn(50, 50, 3)), "JPEG")
+    (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    for reader in (open_grey, open_picture):
+        with pytest.raises(DataError, match=r"cut\.jpg.*damaged"):
+            reader(tmp_path / "cut.jpg")

@@ -9,6 +9,7 @@ import torch
 from shared_core.metrics import (
     GroupScore,
     ItemScore,
+    MeanScore,
     Moments,
     bootstrap,
     bootstrap_difference,
@@ -151,3 +152,32 @@ def test_correlation_over_groups():
     prediction, target = (torch.cat(side) for side in zip(*videos(6, 0.5), strict=True))
     expected = np.corrcoef(prediction.double(), target.double())[0, 1]
     assert float(score(drawn)[0]) == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_mean_over_groups_is_drawn_by_group_and_counts_items():
+    values = torch.tensor([1.0, 2.0, 6.0, float("nan"), 4.0], dtype=torch.float64)
+    score = MeanScore(values, torch.tensor([0, 0, 1, 1, 2]), noun="pictures")
+    assert (len(score), score.value()) == (3, 13 / 4)
+    assert score(torch.tensor([[0, 0, 2], [1, 1, 1]])).tolist() == [10 / 5, 6.0]
+    alone = MeanScore(values)
+    assert (len(alone), alone.value()) == (4, 13 / 4)
+    assert alone(torch.tensor([[0, 1, 3, 3]])).tolist() == [11 / 4]
+
+
+def test_a_group_without_items_that_count_is_none():
+    score = MeanScore(torch.full((3,), float("nan"), dtype=torch.float64), torch.tensor([0, 1, 1]))
+    assert len(score) == 0
+    assert math.isnan(score.value())
+    assert "fewer than 5" in bootstrap(score, generator=generator()).reason
+
+
+def test_items_of_one_group_widen_the_interval():
+    """Forty items in eight groups that agree inside say less than forty independent ones."""
+    of_groups = torch.randn(8, generator=generator(), dtype=torch.float64).repeat_interleave(5)
+    by_group = MeanScore(of_groups, torch.arange(8).repeat_interleave(5))
+    widths = [
+        found.high - found.low
+        for score in (by_group, MeanScore(of_groups))
+        for found in [bootstrap(score, generator=generator())]
+    ]
+    assert widths[0] > 1.5 * widths[1]

@@ -60,6 +60,32 @@ def test_acceptance_25_packing_computes_the_same_from_a_quarter_of_the_frames(ki
         np.testing.assert_allclose(packed[row], padded[row, :length], atol=1e-5)
 
 
+@pytest.mark.parametrize("frames", [700, 250, 90, 301])
+def test_acceptance_18_overlapping_windows_are_averaged(frames, monkeypatch):
+    """What each window says of a frame depends on the window; each frame gets their plain mean."""
+    network = Transformer(**{**ATTENDING, "chunk_length": 250}, hop=50)
+    model = VaModel(VaModelConfig(model=network, features=("x",), input_width=2)).eval()
+
+    def numbers(self, features, present):
+        """The frame's number, times a factor that grows along the window."""
+        place = torch.arange(features.shape[1])[None, :, None]
+        return features * (1 + place / 250), None
+
+    monkeypatch.setattr(VaModel, "forward", numbers)
+    monkeypatch.setattr(VaModel, "prediction", lambda self, output: output)
+    video = np.repeat(np.arange(frames, dtype=np.float32)[:, None] / frames, 2, axis=1)
+    ((_, found),) = infer(model, FramesInMemory({"v": video}))
+    starts = [0]
+    while starts[-1] + 250 <= frames:
+        starts.append(starts[-1] + 50)
+    assert len(starts) == {700: 11, 250: 2, 90: 1, 301: 3}[frames]
+    for t in range(0, frames, 7):
+        covering = [
+            t / frames * (1 + (t - start) / 250) for start in starts if start <= t < start + 250
+        ]
+        assert found[t] == pytest.approx([sum(covering) / len(covering)] * 2, abs=1e-6)
+
+
 def test_acceptance_25_smoothing_is_the_mean_of_each_window():
     values = np.random.default_rng(0).standard_normal(2000)
     reach = 50

@@ -14,7 +14,7 @@ from abaw_va.cli import main
 from abaw_va.config import Perception, Smoothing, Transformer, VaModelConfig
 from abaw_va.model.initial import initialise
 from abaw_va.model.network import VaModel
-from abaw_va.perception import Perceiver, find_videos
+from abaw_va.perception import Perceiver
 from abaw_va.predict import COLUMNS, frame_rate, predict
 from shared_core.data.video import frames
 from shared_core.reporting.figures import Svg
@@ -284,7 +284,6 @@ def test_videos_that_would_overwrite_one_another_are_refused(tmp_path, saved, ca
     two = write_media(tmp_path / "v.mp4", grey_steps(3))
     assert command(saved, tmp_path / "out", one, two) == 2
     assert "the same files" in capsys.readouterr().err
-    assert find_videos([one, tmp_path, one]) == [one, two]
 
 
 def test_weights_that_nothing_needs_are_refused(tmp_path, saved, capsys):

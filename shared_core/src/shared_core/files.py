@@ -1,9 +1,47 @@
-"""Files that are either whole and on the disk, or not there."""
+"""Finding the files that a user means, and writing files that are whole or not there."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Iterable
 from pathlib import Path
+
+from shared_core.errors import DataError
+
+VIDEO_SUFFIXES = frozenset(
+    {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
+)
+"""What is taken for a video in a folder; a file named by the user may have any other."""
+
+
+def find_files(paths: Iterable[Path], suffixes: Collection[str], noun: str) -> list[Path]:
+    """The files that a user names, and those inside the folders that a user names, each once.
+
+    Args:
+        paths: files, whatever their suffix, and folders, whose files are sorted by name.
+        suffixes: endings, in small letters, of what is taken from a folder; hidden files are not.
+        noun: what such a file is, for messages: "video".
+
+    Raises:
+        DataError: a path does not exist, or a folder holds no such file.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise DataError(path, "no such file or folder")
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = sorted(
+            inner
+            for inner in path.iterdir()
+            if inner.suffix.lower() in suffixes and not inner.name.startswith(".")
+        )
+        if not inside:
+            kinds = ", ".join(sorted(suffixes))
+            raise DataError(path, f"no {noun} in this folder", expected=f"files with {kinds}")
+        found += inside
+    return list({path.resolve(): path for path in found}.values())
 
 
 def sync_file(path: Path) -> None:

@@ -6,16 +6,14 @@ together, along time. It claims only what it measures, on people that the networ
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float64
-from scipy import stats
 
 from abaw_va import synthetic
 from abaw_va.config import DemoConfig, Perception, Smoothing, TrainConfig
@@ -34,9 +32,9 @@ from shared_core.data.audio import Audio
 from shared_core.data.faces import Face, crop
 from shared_core.data.features import write_features
 from shared_core.data.loader import generator
-from shared_core.data.tables import write_csv, write_json
-from shared_core.errors import RunFolderError
+from shared_core.data.tables import write_csv
 from shared_core.metrics import Interval, Measure, bootstrap, bootstrap_difference
+from shared_core.reporting.demo import clear, over_seeds, write_demo
 from shared_core.reporting.figures import Bar, Svg, intervals, traces
 from shared_core.reporting.page import Page
 from shared_core.testing.media import write_media
@@ -47,9 +45,6 @@ PEOPLE = {"train": 20, "val": 5, "test": 10}
 SECONDS = 12.0
 FACE = Face(box=(0.13, 0.13, 0.87, 0.87))
 """Where every drawn face is; cut out with its margin, that is the whole picture."""
-
-MARK = ".abaw-va-demo"
-"""File that says that a folder is a demo's."""
 
 Traces = Mapping[str, Mapping[str, Trace]]
 """By target, then by video."""
@@ -67,7 +62,7 @@ class Learnt:
 def command(config: DemoConfig) -> None:
     """`abaw-va demo`."""
     begun = time.monotonic()
-    _clear(config.out)
+    clear(config.out, "abaw-va")
     say(f"1/4  drawing {sum(PEOPLE.values())} people, {SECONDS:.0f} s each")
     data = config.out / "data"
     write_root(data, config.seed)
@@ -82,21 +77,9 @@ def command(config: DemoConfig) -> None:
     gain = _gain(rivals, "ridge regression on each frame", config.seed)
     say("4/4  predicting a video file from its pictures and its sound")
     shown, truth = _predict_a_file(config, learnt[0].model, learnt[0].smoothing)
-    spread = _over_seeds(learnt, config.seed) if config.full else None
+    means = [_score(one.traces, config.seed)["mean"].value for one in learnt]
+    spread = over_seeds(means) if config.full else None
     _report(config, scores, gain, spread, shown, truth, time.monotonic() - begun)
-
-
-def _clear(folder: Path) -> None:
-    """Remove what an earlier demo left, and never anything else.
-
-    Raises:
-        RunFolderError: the folder holds something that no demo wrote.
-    """
-    if folder.exists() and any(folder.iterdir()) and not (folder / MARK).is_file():
-        raise RunFolderError(f"{folder}: this folder is no earlier demo's. Choose another --out.")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    (folder / MARK).write_text("This folder is replaced by the next demo.\n", encoding="utf-8")
 
 
 def write_root(root: Path, seed: int) -> None:
@@ -213,14 +196,6 @@ def _gain(rivals: Mapping[str, Traces], rival: str, seed: int) -> Interval:
     return bootstrap_difference(ours, theirs, generator=generator(seed))
 
 
-def _over_seeds(learnt: Sequence[Learnt], seed: int) -> Measure:
-    """Mean CCC over seeds with a 95 % interval (Student's t)."""
-    values = np.array([_score(one.traces, seed)["mean"].value for one in learnt])
-    reach = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    mean = float(values.mean())
-    return Measure(value=mean, low=mean - float(reach), high=mean + float(reach))
-
-
 def _predict_a_file(
     config: DemoConfig, model: VaModel, smoothing: Smoothing
 ) -> tuple[VideoPrediction, np.ndarray]:
@@ -270,21 +245,13 @@ def _report(
         "faces are far easier than films: these figures say nothing about real videos."
     )
     page.write(config.out / "report.html")
-    write_json(
-        config.out / "demo.json",
-        {
-            "title": "abaw-va",
-            "shows": claim,
-            "measures": [
-                {
-                    "label": f"CCC, {name}",
-                    "baseline": name != "this network",
-                    **of["mean"].to_json(),
-                }
-                for name, of in scores.items()
-            ],
-            "seconds": seconds,
-        },
+    write_demo(
+        config.out,
+        title="abaw-va",
+        shows=claim,
+        measures={f"CCC, {name}": of["mean"] for name, of in scores.items()},
+        baselines=[f"CCC, {name}" for name in scores if name != "this network"],
+        seconds=seconds,
     )
     say(claim)
     say(f"{seconds:.0f} s; open {config.out / 'report.html'}")

@@ -16,12 +16,13 @@ from abaw_va.data.layout import TARGETS, targets_path
 from abaw_va.data.videos import Video, VideoSet, fold_videos, split_videos
 from abaw_va.inference import infer
 from abaw_va.model.network import VaModel
-from abaw_va.perception import chosen_device, load_models
+from abaw_va.perception import load_models
 from abaw_va.results import Trace, mean_of, moments, write_results
 from shared_core.commands import say
 from shared_core.data.loader import generator
 from shared_core.data.tables import write_json
 from shared_core.errors import DataError, UsageError
+from shared_core.launch.devices import chosen_device
 from shared_core.metrics import Measure, Moments, bootstrap
 from shared_core.reporting.figures import Bar, intervals
 from shared_core.reporting.figures import traces as time_traces

@@ -16,8 +16,6 @@ from abaw_va.features.mapping import fit_length
 from abaw_va.features.stream import VideoFeatures
 from abaw_va.perception import (
     Perceiver,
-    chosen_device,
-    find_videos,
     refuse_unused_weights,
 )
 from shared_core.commands import say
@@ -26,6 +24,8 @@ from shared_core.data.atomic import replacing
 from shared_core.data.faces import Person
 from shared_core.data.features import write_features
 from shared_core.errors import DataError
+from shared_core.files import VIDEO_SUFFIXES, find_files
+from shared_core.launch.devices import chosen_device
 
 _PERSONS: dict[str, Person] = {"_left": "left", "_right": "right"}
 
@@ -49,7 +49,7 @@ def extract(config: ExtractConfig) -> list[Path]:
         UsageError: a feature is unknown or needs weights.
     """
     refuse_unused_weights(config, config.features)
-    files = {path.stem: path for path in find_videos([config.videos])}
+    files = {path.stem: path for path in find_files([config.videos], VIDEO_SUFFIXES, "video")}
     written: list[Path] = []
     for split in config.splits:
         paths = {name: features_path(config.data, split, name) for name in config.features}

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from accelerate.utils import DistributedType, gather_object
+from accelerate.utils import gather_object
 from torch import Tensor
 from torch.nn import functional
 
@@ -35,7 +35,6 @@ from shared_core.training.loop import fit
 from shared_core.training.run import Run, Summary
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
     from torch import nn
 
 
@@ -76,12 +75,6 @@ class VaLearner(Learner):
         )
         self.columns = [TARGETS.index(target) for target in config.target_names]
         self._states: deque[State | None] = deque([None] * config.accumulate)
-        self._accelerator: Accelerator | None = None
-
-    def prepare(self, accelerator: Accelerator) -> None:
-        """Put model and optimiser on their device and under the processes' wrappers."""
-        super().prepare(accelerator)
-        self._accelerator = accelerator
 
     def loss(self, batch: ChunkBatch) -> Outcome:
         """The objective over the global batch of which `batch` is this process's part."""
@@ -116,37 +109,16 @@ class VaLearner(Learner):
     @torch.inference_mode()
     def evaluate(self) -> Mapping[str, Measure]:
         """Measures on the validation videos, which the processes share among themselves."""
-        # Of sharded weights, every forward pass is a common one.
-        world = 1 if self._weights_are_sharded else self._world
-        table = moments_table(
-            self.network,
-            self.val,
-            self.config.smoothing,
-            rank=self._rank if world > 1 else 0,
-            world=world,
+        rank, world = self.shares()
+        table = self.sum_of_shares(
+            moments_table(self.network, self.val, self.config.smoothing, rank=rank, world=world)
         )
-        if self._accelerator is not None and world > 1:
-            on_device = torch.from_numpy(table).to(self._accelerator.device)
-            table = self._accelerator.reduce(on_device, "sum").cpu().numpy()
         return measures(
             table,
             self.config.target_names,
             seed=self.config.seed,
             undefined_as_zero=self.config.compat.undefined_ccc,
         )
-
-    @property
-    def _rank(self) -> int:
-        return 0 if self._accelerator is None else int(self._accelerator.process_index)
-
-    @property
-    def _world(self) -> int:
-        return 1 if self._accelerator is None else int(self._accelerator.num_processes)
-
-    @property
-    def _weights_are_sharded(self) -> bool:
-        kinds = (DistributedType.DEEPSPEED, DistributedType.FSDP)
-        return self._accelerator is not None and self._accelerator.distributed_type in kinds
 
     def state(self) -> Mapping[str, Any]:
         """What the streams remember: for each micro-batch a list with the rows of every process."""
@@ -155,7 +127,7 @@ class VaLearner(Learner):
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take back what the streams remember, of any number of processes."""
         self._states = deque(
-            (shares[self._rank] if len(shares) == self._world else _joined(shares)) or None
+            (shares[self.rank] if len(shares) == self.world else _joined(shares)) or None
             for shares in state["streams"]
         )
 
@@ -163,7 +135,7 @@ class VaLearner(Learner):
         """The rows of this process; a state that another number of processes left has all rows."""
         if state is None or all(len(part) == rows for part in state.values()):
             return state
-        own = {name: part[self._rank * rows :][:rows] for name, part in state.items()}
+        own = {name: part[self.rank * rows :][:rows] for name, part in state.items()}
         return {
             name: torch.cat((part, part.new_zeros(rows - len(part), *part.shape[1:])))
             for name, part in own.items()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -13,48 +12,9 @@ from abaw_va.config import Perception
 from abaw_va.features.extractors import Extractor, extractor
 from abaw_va.features.stream import VideoFeatures, extract_video
 from abaw_va.model.network import VaModel
-from shared_core.data.face_detectors import CascadeDetector, YuNetDetector
+from shared_core.data.face_detectors import detector
 from shared_core.data.faces import Detector, FaceBoxes, Person
-from shared_core.errors import DataError, UsageError
-
-VIDEO_SUFFIXES = frozenset(
-    {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
-)
-"""What is taken for a video in a folder; a file named by the user may have any other."""
-
-
-def chosen_device(name: str) -> str:
-    """`cpu` or `cuda` for a `--device`; `auto` takes a GPU if there is one.
-
-    Raises:
-        UsageError: cuda is asked for and there is none.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError(
-            "--device cuda: there is no GPU that torch can use (see `abaw-va doctor`)."
-        )
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-
-
-def find_videos(paths: Iterable[Path]) -> list[Path]:
-    """Video files, each once; those of folders sorted by name.
-
-    Raises:
-        DataError: a path does not exist, or a folder holds no video.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if not path.exists():
-            raise DataError(path, "no such file or folder")
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES)
-            if not inside:
-                kinds = ", ".join(sorted(VIDEO_SUFFIXES))
-                raise DataError(path, "no video in this folder", expected=f"files with {kinds}")
-            found += inside
-        else:
-            found.append(path)
-    return list({path.resolve(): path for path in found}.values())
+from shared_core.errors import UsageError
 
 
 def load_models(checkpoints: Sequence[str], device: str) -> list[VaModel]:
@@ -139,8 +99,5 @@ class Perceiver:
         if boxes is not None:
             return FaceBoxes(boxes / f"{path.stem}.csv" if boxes.is_dir() else boxes)
         if self._detector is None:
-            if self.settings.detector == "yunet":
-                self._detector = YuNetDetector(self.settings.detector_weights)
-            else:
-                self._detector = CascadeDetector()
+            self._detector = detector(self.settings.detector, self.settings.detector_weights)
         return self._detector

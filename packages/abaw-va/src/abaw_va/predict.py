@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -24,15 +21,23 @@ from abaw_va.model.network import VaModel
 from abaw_va.overlay import write_overlay
 from abaw_va.perception import (
     Perceiver,
-    chosen_device,
-    find_videos,
     load_models,
     refuse_unused_weights,
 )
 from shared_core.commands import say
 from shared_core.data.atomic import replacing
 from shared_core.data.tables import read_json, write_csv, write_json
-from shared_core.errors import DataError, UsageError, UserError
+from shared_core.errors import UsageError, UserError
+from shared_core.files import VIDEO_SUFFIXES, find_files
+from shared_core.launch.devices import chosen_device
+from shared_core.predicting import (
+    DEPENDS_ON,
+    digest,
+    each,
+    is_finished,
+    make_writable,
+    refuse_equal_names,
+)
 from shared_core.reporting.figures import Svg, traces
 from shared_core.reporting.page import Page
 
@@ -179,58 +184,33 @@ def figure(prediction: VideoPrediction, title: str = "") -> Svg:
 
 def command(config: PredictConfig) -> int:
     """`abaw-va predict`: every video by itself; one that fails does not stop the others."""
-    videos = find_videos(config.videos)
-    _refuse_equal_names(videos)
-    _make_writable(config.out)
+    videos = find_files(config.videos, VIDEO_SUFFIXES, "video")
+    refuse_equal_names(videos)
+    make_writable(config.out)
     device = chosen_device(config.device)
     models = load_models(config.checkpoint, device)
     features = needed_features(models)
     refuse_unused_weights(config, features)
     perceive = Perceiver(config, features, device)
     page = Page("Valence and arousal", "The mean over several networks" if models[1:] else "")
-    failures = 0
-    for number, video in enumerate(videos, 1):
-        name = f"[{number}/{len(videos)}] {video.name}"
-        try:
-            depends_on = _depends_on(video, models, config)
-            if _is_done(video, depends_on, config):
-                say(f"{name}: there already")
-            else:
-                prediction = predict(models, video, perceive=perceive, smoothing=config.smoothing)
-                _write(video, prediction, depends_on, config)
-                say(f"{name}: {_summary(prediction)}")
-            _show(page, video, config.out)
-        except UserError as error:
-            failures += 1
-            sys.stderr.write(f"abaw-va: {name}: {error}\n")
-            page.section(video.name).note(f"Not predicted: {error}", warning=True)
+
+    def work(video: Path, name: str) -> None:
+        depends_on = _depends_on(video, models, config)
+        if _is_done(video, depends_on, config):
+            say(f"{name}: there already")
+        else:
+            prediction = predict(models, video, perceive=perceive, smoothing=config.smoothing)
+            _write(video, prediction, depends_on, config)
+            say(f"{name}: {_summary(prediction)}")
+        _show(page, video, config.out)
+
+    def failed(video: Path, error: UserError) -> None:
+        page.section(video.name).note(f"Not predicted: {error}", warning=True)
+
+    status = each(videos, work, failed, program="abaw-va")
     path = page.write(config.out / "report.html")
     say(f"written to {config.out}; open {path}")
-    return 1 if failures else 0
-
-
-def _make_writable(folder: Path) -> None:
-    """Make a folder and see that files can be written there, before hours are spent on videos."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise DataError(
-            folder,
-            f"cannot be written ({error.strerror or error})",
-            remedy="Choose another folder: --out.",
-        ) from error
-
-
-def _refuse_equal_names(videos: Sequence[Path]) -> None:
-    seen: dict[str, Path] = {}
-    for video in videos:
-        other = seen.setdefault(video.stem, video)
-        if other is not video:
-            raise UsageError(
-                f"{other} and {video} would write the same files.\nGive them to two commands, with "
-                "two --out folders."
-            )
+    return status
 
 
 def _depends_on(video: Path, models: Sequence[VaModel], config: PredictConfig) -> dict[str, Any]:
@@ -238,7 +218,7 @@ def _depends_on(video: Path, models: Sequence[VaModel], config: PredictConfig) -
     return {
         "bytes": video.stat().st_size,
         "checkpoint": list(config.checkpoint),
-        "networks": [_digest(model) for model in models],
+        "networks": [digest(model) for model in models],
         "person": config.person,
         "boxes": None if config.boxes is None else str(config.boxes),
         "detector": config.detector,
@@ -249,24 +229,9 @@ def _depends_on(video: Path, models: Sequence[VaModel], config: PredictConfig) -
     }
 
 
-def _digest(model: VaModel) -> str:
-    """What tells a network from one that was trained further and saved under the same name."""
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.cpu().contiguous().numpy())
-    return digest.hexdigest()[:16]
-
-
 def _is_done(video: Path, depends_on: dict[str, Any], config: PredictConfig) -> bool:
-    path = config.out / f"{video.stem}.json"
-    if not path.is_file() or (config.overlay and not _overlay_path(video, config.out).is_file()):
-        return False
-    try:
-        content = read_json(path)
-    except DataError:
-        return False
-    return isinstance(content, dict) and content.get("depends_on") == depends_on
+    overlay_lacks = config.overlay and not _overlay_path(video, config.out).is_file()
+    return not overlay_lacks and is_finished(config.out / f"{video.stem}.json", depends_on)
 
 
 def _overlay_path(video: Path, out: Path) -> Path:
@@ -290,7 +255,7 @@ def _write(
             "frames_per_second": frame_rate(prediction.times_s),
             "summary": _summary(prediction),
             "looked_for_faces": prediction.looked,
-            "depends_on": depends_on,
+            DEPENDS_ON: depends_on,
             "frames": list(prediction.rows()),
         },
     )

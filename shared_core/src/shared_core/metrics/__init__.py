@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from shared_core.metrics.intervals import (
         GroupScore,
         ItemScore,
+        MeanScore,
         bootstrap,
         bootstrap_difference,
     )
@@ -37,6 +38,7 @@ __all__ = [
     "Interval",
     "ItemScore",
     "Logistic",
+    "MeanScore",
     "Measure",
     "Moments",
     "bootstrap",

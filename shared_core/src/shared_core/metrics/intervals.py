@@ -1,13 +1,15 @@
 """Bootstrap confidence intervals (Efron, 1979; percentile method), over what is independent.
 
 Frames of one video are not independent of each other, so the unit that is drawn is the group: a
-video for CCC (`GroupScore`), an item for a list of opinion scores (`ItemScore`).
+video for CCC (`GroupScore`), an item for a list of opinion scores (`ItemScore`), a picture for the
+distances of the people in it (`MeanScore`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -87,6 +89,47 @@ class ItemScore:
         """The metric of each resample."""
         prediction, target = self.prediction.cpu(), self.target.cpu()
         return torch.stack([self.metric(prediction[i], target[i]) for i in drawn])
+
+
+@dataclass(frozen=True)
+class MeanScore:
+    """The mean of one value per item, such as a distance, over items of the drawn groups.
+
+    Items of one picture, or of one video, are not independent: with `groups` it is those that are
+    drawn, each with all its items.
+
+    Attributes:
+        values: one an item; NaN where the item does not count.
+        groups: the group of each item, numbered from 0; None: each item is a group of its own.
+        noun: what the groups are.
+    """
+
+    values: Float64[Tensor, " items"]
+    groups: Int64[Tensor, " items"] | None = None
+    noun: str = "items"
+
+    @cached_property
+    def _sums(self) -> Float64[Tensor, "groups 2"]:
+        """Sum of the values that count, and their number, of each group that has any."""
+        counts = ~self.values.isnan()
+        rows = torch.stack((self.values.nan_to_num(0.0), counts.double()), dim=1)
+        if self.groups is not None:
+            sums = rows.new_zeros(int(self.groups.max()) + 1 if len(rows) else 0, 2)
+            rows = sums.index_add(0, self.groups, rows)
+        return rows[rows[:, 1] > 0]
+
+    def __len__(self) -> int:
+        return len(self._sums)
+
+    def __call__(self, drawn: Int64[Tensor, " samples groups"]) -> Float64[Tensor, " samples"]:
+        """The mean of each resample."""
+        total, count = self._sums[drawn].sum(dim=1).unbind(dim=1)
+        return total / count
+
+    def value(self) -> float:
+        """The mean of all items that count; NaN where none does."""
+        total, count = self._sums.sum(dim=0).tolist()
+        return total / count if count else float("nan")
 
 
 def bootstrap(

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+import torch
+from accelerate.utils import DistributedType
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -44,15 +47,47 @@ class Learner:
     score_name: ClassVar[str | None] = None
     """The measure of `evaluate` that chooses the best checkpoint; none: no best is kept."""
     _bare_model: nn.Module | None = None
+    _accelerator: Accelerator | None = None
 
     @property
     def bare_model(self) -> nn.Module:
         """The model without wrappers: for its parts, and to evaluate unequal shares with."""
         return self.model if self._bare_model is None else self._bare_model
 
+    @property
+    def rank(self) -> int:
+        """Number of this process; 0 before `prepare`."""
+        return 0 if self._accelerator is None else int(self._accelerator.process_index)
+
+    @property
+    def world(self) -> int:
+        """How many processes train together; 1 before `prepare`."""
+        return 1 if self._accelerator is None else int(self._accelerator.num_processes)
+
+    @property
+    def weights_are_sharded(self) -> bool:
+        """Whether a process holds a part of the weights only, so that each forward is a common one."""
+        kinds = (DistributedType.DEEPSPEED, DistributedType.FSDP)
+        return self._accelerator is not None and self._accelerator.distributed_type in kinds
+
+    def shares(self) -> tuple[int, int]:
+        """Rank and world for an evaluation that the processes share among themselves.
+
+        Where the weights are sharded each process makes the whole of it: (0, 1).
+        """
+        return (0, 1) if self.weights_are_sharded else (self.rank, self.world)
+
+    def sum_of_shares(self, table: np.ndarray) -> np.ndarray:
+        """Add up what the processes found, each in its share, with zeros elsewhere (see `shares`)."""
+        if self._accelerator is None or self.shares()[1] == 1:
+            return table
+        on_device = torch.from_numpy(table).to(self._accelerator.device)
+        return np.asarray(self._accelerator.reduce(on_device, "sum").cpu())
+
     def prepare(self, accelerator: Accelerator) -> None:
         """Put model and optimiser on their device and under the processes' wrappers."""
         self._bare_model = self.model
+        self._accelerator = accelerator
         self.model, self.optimizer = accelerator.prepare(self.model, self.optimizer)
 
     def optimizers(self) -> Mapping[str, Optimizer]:

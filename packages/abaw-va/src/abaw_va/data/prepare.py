@@ -26,6 +26,7 @@ from shared_core.data.archives import unpack
 from shared_core.data.features import write_features
 from shared_core.data.tables import read_csv
 from shared_core.errors import DataError
+from shared_core.files import VIDEO_SUFFIXES, find_files
 
 SETS = {"train": "Train_Set", "val": "Validation_Set"}
 """Folder of each split among the annotations."""
@@ -102,7 +103,6 @@ def _annotated_split(folder: Path) -> dict[str, Labels]:
 
 
 def _test_split(config: AnnotationsConfig, test_list: Path) -> dict[str, Labels]:
-    from abaw_va.perception import find_videos  # decoding is needed for test videos alone
     from shared_core.data.video import frame_times
 
     try:
@@ -118,7 +118,7 @@ def _test_split(config: AnnotationsConfig, test_list: Path) -> dict[str, Labels]
             "the lengths of test videos are unknown",
             remedy="Name the folder with the video files: --videos.",
         )
-    files = {path.stem: path for path in find_videos([config.videos])}
+    files = {path.stem: path for path in find_files([config.videos], VIDEO_SUFFIXES, "video")}
     extra = 1 if config.test_length == "frames+1" else 0
     videos = {}
     for name in names:

@@ -1,4 +1,4 @@
-"""Moving averages, and averages over overlapping windows (spec 3.5, 5)."""
+"""Moving averages, and the windows that overlap along a video (spec 3.5, 5)."""
 
 from __future__ import annotations
 
@@ -60,23 +60,3 @@ def windows(frames: int, length: int, hop: int) -> Int[Tensor, "windows 2"]:
         starts < frames
     ]  # with hop = length, a last window may begin where the video ends
     return torch.stack((starts, (starts + length).clamp(max=frames)), dim=1)
-
-
-def average_windows(
-    outputs: Float[Tensor, "windows length *columns"], spans: Int[Tensor, "windows 2"]
-) -> Float[Tensor, " frames *columns"]:
-    """Mean, for each frame, over the windows that cover it, in float64.
-
-    Args:
-        outputs: rows of each window, padded to the longest; padding is ignored.
-        spans: start and end of each window, as `windows` gives them.
-    """
-    place = torch.arange(outputs.shape[1], device=outputs.device)
-    spans = spans.to(outputs.device)
-    position = spans[:, :1] + place
-    covered = position < spans[:, 1:]
-    frames = int(spans[:, 1].max())
-    total = outputs.new_zeros(frames, *outputs.shape[2:], dtype=torch.float64)
-    total.index_add_(0, position[covered], outputs[covered].double())
-    count = torch.bincount(position[covered], minlength=frames)
-    return total / count.view(-1, *(1,) * (total.dim() - 1))
