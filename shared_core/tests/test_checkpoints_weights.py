@@ -16,6 +16,7 @@ from shared_core.checkpoints.weights import (
     load_legacy,
     load_metadata,
     load_weights,
+    read_legacy,
     save_weights,
 )
 from shared_core.errors import CheckpointError
@@ -66,6 +67,31 @@ def test_plain_and_wrapped_pth_files_are_read(
     loaded = load_legacy(path)
     assert loaded.keys() == STATE.keys()
     assert all(torch.equal(loaded[name], STATE[name]) for name in STATE)
+
+
+def test_an_empty_wrapper_is_passed_over(tmp_path: Path) -> None:
+    torch.save({"model_state_dict": {}, "model": STATE}, tmp_path / "net.pth")
+    assert load_legacy(tmp_path / "net.pth").keys() == STATE.keys()
+
+
+def test_instances_of_the_classes_named_are_let_in_and_no_others(tmp_path: Path) -> None:
+    path = tmp_path / "net.pth"
+    torch.save({"model": STATE, "loss": nn.MSELoss(), "epoch": 3}, path)
+    content = read_legacy(path, classes=(nn.MSELoss,))
+    assert (type(content["loss"]), content["epoch"]) == (nn.MSELoss, 3)
+    assert load_legacy(path, classes=(nn.MSELoss,)).keys() == STATE.keys()
+    for classes in ((), (nn.L1Loss,)):
+        with pytest.raises(CheckpointError, match="MSELoss, which is code that loading would run"):
+            read_legacy(path, classes=classes)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_classes_that_are_let_in_open_the_door_to_nothing_else(tmp_path: Path) -> None:
+    touched = tmp_path / "touched"
+    for what, path in hostile_checkpoints(tmp_path, touched).items():
+        with pytest.raises(CheckpointError):
+            read_legacy(path, classes=(nn.MSELoss,))
+        assert not touched.exists(), what
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")

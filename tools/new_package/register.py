@@ -30,7 +30,8 @@ def register(program: str, root: Path) -> list[Path]:
 def _to_tool_settings(text: str, program: str) -> str:
     package = program.replace("-", "_")
     text = _append(text, "files", f'"packages/{program}/src"')
-    for key in ("source_pkgs", "root_packages", "forbidden_modules", "modules"):
+    lists = ("known-first-party", "source_pkgs", "root_packages", "forbidden_modules", "modules")
+    for key in lists:
         text = _append(text, key, f'"{package}"')
     return text
 

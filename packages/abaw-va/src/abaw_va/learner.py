@@ -45,7 +45,7 @@ class VaLearner(Learner):
     waits here for its next chunk, and is part of every checkpoint.
     """
 
-    score_name: ClassVar[str | None] = "ccc"
+    score_name = "ccc"
 
     def __init__(self, config: TrainConfig, train: VideoSet, val: VideoSet) -> None:
         self.config = config

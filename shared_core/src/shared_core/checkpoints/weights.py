@@ -7,7 +7,7 @@ import pickle
 import pickletools
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -96,28 +96,56 @@ def load_metadata(path: Path) -> dict[str, str]:
         raise CheckpointError(path, f"not a readable safetensors file ({error})") from error
 
 
-def load_legacy(path: Path) -> dict[str, Tensor]:
+def load_legacy(path: Path, *, classes: Sequence[type] = ()) -> dict[str, Tensor]:
     """Read the weights of a `.pth` or `.pt` file that somebody else made, running none of its code.
 
+    Args:
+        path: the file.
+        classes: see `read_legacy`.
+
     Returns:
-        Tensors by name, on the CPU: the mapping in the file, or the one it holds under
-        `state_dict`, `model_state_dict` or `model`.
+        Tensors by name, on the CPU: the mapping in the file, or the first that is not empty of those
+        it holds under `state_dict`, `model_state_dict` or `model`.
 
     Raises:
         CheckpointError: the file needs code to be run (the message names the first global it asks
             for), is damaged, unpacks to more than its size, or holds no tensors by name.
     """
+    return weights_in(read_legacy(path, classes=classes), path)
+
+
+def read_legacy(path: Path, *, classes: Sequence[type] = ()) -> Any:
+    """Read all that a `.pth` or `.pt` file holds, on the CPU, running none of its code.
+
+    Args:
+        path: the file.
+        classes: harmless ones of which the file may hold instances, such as loss modules. An
+            instance is made without its constructor, and gets the attributes that the file gives.
+
+    Raises:
+        CheckpointError: the file needs code to be run, is damaged, or unpacks to more than its size.
+    """
     if not path.is_file():
         raise CheckpointError(path, "no such file")
     _refuse_bomb(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(list(classes)):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile or damaged pickle can fail in any way at all
         raise _refusal(path, error) from error
-    for wrapper in _WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-            break
+
+
+def weights_in(content: Any, path: Path) -> dict[str, Tensor]:
+    """The weights among what `read_legacy` found, as `load_legacy` returns them.
+
+    Raises:
+        CheckpointError: there are no tensors by name.
+    """
+    if isinstance(content, Mapping):
+        wrapped = (content.get(name) for name in _WRAPPERS)
+        content = next(
+            (found for found in wrapped if isinstance(found, Mapping) and found), content
+        )
     return _tensors_by_name(path, content)
 
 

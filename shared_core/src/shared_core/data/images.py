@@ -96,6 +96,16 @@ def open_picture(
         return _to_rgb(image, path, upright=upright)
 
 
+def image_size(path: Path | str) -> tuple[int, int]:
+    """Width and height of an image file as it is stored, without decoding it.
+
+    Raises:
+        DataError: the file is missing or no image.
+    """
+    with _opened(path) as image:
+        return image.size
+
+
 def open_grey(path: Path | str) -> UInt8[np.ndarray, "height width"] | UInt16[np.ndarray, "h w"]:
     """Decode an image of one meaning per pixel, such as a depth map, to 8 or 16 bits.
 

@@ -49,30 +49,44 @@ def read_csv(
             or too many fields or a value of another type; names the line and the column.
     """
     path = Path(path)
+    records = read_records(path, delimiter=delimiter)
+    header = [name.strip() for name in next(records, (0, []))[1]]
+    places = _places(path, header, columns)
+    for line, fields in records:
+        if len(fields) != len(header):
+            raise DataError(
+                path,
+                f"{len(fields)}",
+                where=f"line {line}",
+                expected=f"{len(header)} fields, as in the header",
+            )
+        yield Row(
+            line,
+            {
+                name: _convert(path, line, name, columns[name], fields[place])
+                for name, place in places.items()
+            },
+        )
+
+
+def read_records(path: Path | str, *, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
+    """Read the fields of a CSV file without a header, row by row; blank lines are passed over.
+
+    Yields:
+        The line that the row ends on, from 1, and its fields as text.
+
+    Raises:
+        DataError: the file is missing or not UTF-8, or its quotes do not close.
+    """
+    path = Path(path)
     with _opened(path) as file:
         # What the csv module objects to is found here first, with a limit of our own.
         reader = csv.reader(
             _lines(path, file), delimiter=delimiter, skipinitialspace=True, strict=True
         )
-        header = [name.strip() for name in _next_record(path, reader) or []]
-        places = _places(path, header, columns)
         while (fields := _next_record(path, reader)) is not None:
-            if not fields:
-                continue  # a blank line
-            if len(fields) != len(header):
-                raise DataError(
-                    path,
-                    f"{len(fields)}",
-                    where=f"line {reader.line_num}",
-                    expected=f"{len(header)} fields, as in the header",
-                )
-            yield Row(
-                reader.line_num,
-                {
-                    name: _convert(path, reader.line_num, name, columns[name], fields[place])
-                    for name, place in places.items()
-                },
-            )
+            if fields:
+                yield reader.line_num, fields
 
 
 def read_json(path: Path | str) -> Any:

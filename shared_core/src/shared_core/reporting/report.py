@@ -31,6 +31,9 @@ _FIXED = ("time", "kind", "step", "epoch")
 
 Event = Mapping[str, Any]
 
+TEST_FILE = "test.json"
+"""What the finished model came to on the test set: {protocol: {measure: Measure.to_json()}}."""
+
 
 def run_report(folder: Path) -> Path:
     """Write `report.html` into a run folder; returns its path.
@@ -55,6 +58,8 @@ def run_page(folder: Path) -> Page:
     program = _json(folder / "fingerprint.json", {}).get("program", "")
     page = Page(folder.resolve().name, f"A run of {program}" if program else "A run")
     _summary(page.section("Summary"), folder, events)
+    if test := _json(folder / TEST_FILE, {}):
+        _test(page.section("Test set"), test)
     if judged:
         _evaluation(page.section("Evaluation"), judged)
     if trained:
@@ -90,6 +95,17 @@ def _best(summary: Mapping[str, Any]) -> str | None:
 
 def _when(event: Event) -> str:
     return datetime.fromtimestamp(event["time"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _test(section: Section, of_protocols: Mapping[str, Mapping[str, Any]]) -> None:
+    """Every row names its protocol: the same measure is another number under another one."""
+    rows = [
+        (protocol, name, _shown(measure))
+        for protocol, measures in of_protocols.items()
+        for name, measure in measures.items()
+    ]
+    caption = "Scored once, after the training; it has chosen nothing."
+    section.table(("protocol", "measure", "value"), rows, caption=caption)
 
 
 def _evaluation(section: Section, judged: Sequence[Event]) -> None:

@@ -44,8 +44,10 @@ class Learner:
     model: nn.Module
     """The model as the loop sees it; after `prepare` possibly inside a wrapper of processes."""
     optimizer: Optimizer
-    score_name: ClassVar[str | None] = None
+    score_name: str | None = None
     """The measure of `evaluate` that chooses the best checkpoint; none: no best is kept."""
+    progress: Progress | None = None
+    """How far the run is, set before each update; None outside of a run."""
     _bare_model: nn.Module | None = None
     _accelerator: Accelerator | None = None
 

@@ -73,7 +73,7 @@ def set_rates(learner: Learner, run: Run) -> float:
 
 def update(learner: Learner, micro_batches: list[Any], run: Run) -> Outcome:
     """Make one update. What it draws at random depends on its place in the run, not on history."""
-    progress = run.progress
+    progress = learner.progress = run.progress
     seed_everything(
         run.settings.seed, progress.epoch, progress.batch, run.accelerator.process_index
     )

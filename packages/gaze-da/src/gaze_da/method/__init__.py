@@ -1,0 +1,1 @@
+"""What the paper adds: targets, losses, and the strength of the adversary."""

@@ -1,0 +1,1 @@
+"""What computes: the branches, what adapts them, and the network made of them."""
