@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import pickle
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from PIL import Image
 
 from gaze_da.config import Network, TrainConfig
+from shared_core.testing.data import shared_data
 
 SIZES = ((120, 90), (64, 100), (96, 96))
 """Width and height of the pictures, in turn."""
@@ -158,3 +161,37 @@ def no_report(monkeypatch):
     """Drawing a report takes longer than a tiny run."""
     monkeypatch.setattr("shared_core.training.folder.run_report", lambda folder: None)
     monkeypatch.setattr("gaze_da.learner.run_report", lambda folder: None)
+
+
+def write_real_tracks(root: Path, *, per_show: int | None = None) -> None:
+    """The real test rows of VideoAttentionTarget in the published layout.
+
+    A picture that comes again in the table begins another person's track.
+
+    Args:
+        root: the data set's folder to write.
+        per_show: rows of each show that are kept, with whole tracks; None: all.
+    """
+    table = shared_data("gaze-da", "vat_style", "videoattentiontarget_extended_test.csv")
+    tracks: dict[tuple[str, int], list[list[str]]] = defaultdict(list)
+    times: dict[str, int] = defaultdict(int)
+    with table.open(newline="") as file:
+        for path, *numbers in csv.reader(file):
+            folder, _, frame = path.rpartition("/")
+            tracks[folder, times[path]].append([frame, *numbers])
+            times[path] += 1
+    kept: dict[str, int] = defaultdict(int)
+    for (folder, person), rows in tracks.items():
+        show = folder.partition("/")[0]
+        if per_show is not None and kept[show] >= per_show:
+            continue
+        kept[show] += len(rows)
+        path = root / "annotations" / "test" / folder / f"s{person:02d}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(",".join(fields) for fields in rows) + "\n")
+
+
+@pytest.fixture(scope="session")
+def real_tracks():
+    """Writes the real rows of VideoAttentionTarget: `real_tracks(root, per_show=50)`."""
+    return write_real_tracks

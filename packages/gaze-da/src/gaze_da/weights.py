@@ -212,15 +212,14 @@ def _layers(state: Mapping[str, Tensor], branch: str) -> tuple[int, ...]:
 def _lay_over(model: GazeModel, state: Mapping[str, Tensor], path: Path) -> list[str]:
     """Put weights into a network that may have more parts, or lack those that only adapt."""
     own = model.state_dict()
-    lacking = {part for part in ADAPTATION if getattr(model, part) is None}
-    kept = {name: value for name, value in state.items() if name.partition(".")[0] not in lacking}
+    parts = {name.partition(".")[0] for name in state}
+    spare = {part for part in ADAPTATION if part in parts and getattr(model, part) is None}
+    kept = {name: value for name, value in state.items() if name.partition(".")[0] not in spare}
     load_into(model, own | kept, path=path)
     notes = [
         f"its {what} ({part}) is not taken: the network has none"
         for part, what in ADAPTATION.items()
-        if part in lacking
-        and len(kept) < len(state)
-        and any(n.startswith(f"{part}.") for n in state)
+        if part in spare
     ]
     missing = [name for name in own if name not in kept and not name.endswith(_COUNTER)]
     if missing:

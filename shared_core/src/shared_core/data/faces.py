@@ -193,6 +193,63 @@ def follow(
     yield from zip(waiting, _faces_of(waiting, source, person, before), strict=True)
 
 
+def follow_all(
+    frames: Iterable[Frame], detector: Detector, *, every: int = 5
+) -> Iterator[tuple[Frame, dict[int, Face]]]:
+    """Pair every frame with all faces in it, each under a number that it keeps.
+
+    The detector looks at the first frame, at every `every`-th after it, and at the last. A face that
+    overlaps one of the look before is the same; its box moves evenly between the two looks. A face that
+    comes is there from the look that finds it, one that goes until the look before. So a face that is
+    seen for less than `every` frames can be missed, and at most `every` frames are held.
+
+    Args:
+        frames: a video, in order.
+        detector: finds the faces of a picture.
+        every: frames from one look to the next.
+    """
+    before: dict[int, Face] = {}
+    count, waiting = 0, list[Frame]()
+
+    def looked() -> Iterator[tuple[Frame, dict[int, Face]]]:
+        nonlocal before, count
+        after = _numbered(detector(waiting[-1].image), before, count)
+        count = max(count, *(number + 1 for number in after), 0)
+        same = before.keys() & after.keys()
+        for step, frame in enumerate(waiting[:-1], 1):
+            share = step / len(waiting)
+            yield frame, {n: between(before[n], after[n], share) for n in sorted(same)}
+        yield waiting[-1], after
+        before = after
+        waiting.clear()
+
+    for first, frame in enumerate(frames):
+        waiting.append(frame)
+        if first == 0 or len(waiting) == every:
+            yield from looked()
+    if waiting:
+        yield from looked()
+
+
+def _numbered(faces: Sequence[Face], before: dict[int, Face], unused: int) -> dict[int, Face]:
+    """Faces under the numbers of those that they overlap most, and under new ones, from the left."""
+    pairs = sorted(
+        (
+            (overlap(old.box, face.box), number, place)
+            for number, old in before.items()
+            for place, face in enumerate(faces)
+        ),
+        key=lambda pair: (-pair[0], *pair[1:]),
+    )
+    number_of: dict[int, int] = {}
+    for share, number, place in pairs:
+        if share >= SAME_FACE and place not in number_of and number not in number_of.values():
+            number_of[place] = number
+    new = sorted(set(range(len(faces))) - number_of.keys(), key=lambda place: faces[place].middle)
+    number_of |= {place: unused + offset for offset, place in enumerate(new)}
+    return {number: faces[place] for place, number in sorted(number_of.items(), key=lambda n: n[1])}
+
+
 def _faces_of(
     frames: Sequence[Frame], detector: Detector, person: Person, before: Face | None
 ) -> list[Face | None]:

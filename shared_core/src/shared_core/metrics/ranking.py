@@ -54,7 +54,7 @@ def _up_to(
 ) -> Int64[Tensor, "B K"]:
     """How many scores of a row are at most each of its sorted thresholds, or below it."""
     rows, bins = len(thresholds), thresholds.shape[1] + 1
-    passed = torch.searchsorted(thresholds, scores, right=below)
+    passed = torch.searchsorted(thresholds.contiguous(), scores.contiguous(), right=below)
     passed += bins * torch.arange(rows, device=scores.device)[:, None]
     histogram = torch.bincount(passed.flatten(), minlength=rows * bins).view(rows, bins)
     return histogram.cumsum(dim=1)[:, :-1]

@@ -16,12 +16,16 @@ MAX_BYTES = 2**30
 _NUMPY = {
     "_reconstruct": np.ndarray.__reduce__(np.empty(0))[0],
     "scalar": np.float64(0).__reduce__()[0],
+    "_frombuffer": np.empty(0).__reduce_ex__(5)[0],
     "ndarray": np.ndarray,
     "dtype": np.dtype,
 }
 """What arrays and numbers of numpy are rebuilt with, under the names of its versions 1 and 2."""
 
-_NUMPY_MODULES = {"numpy", "numpy.core.multiarray", "numpy._core.multiarray"}
+_NUMPY_MODULES = {
+    "numpy",
+    *(f"numpy.{core}.{part}" for core in ("core", "_core") for part in ("multiarray", "numeric")),
+}
 
 
 class _Reader(pickle.Unpickler):
@@ -59,8 +63,7 @@ def read_pickled_dicts(path: Path) -> list[dict[str, Any]]:
     ) as error:  # fmt: skip
         raise DataError(
             path,
-            f"it is damaged or no list of annotations ({error})",
-            expected="a pickle of containers, text, numbers and arrays",
+            f"it is damaged, or more than containers, text, numbers and arrays ({error})",
             remedy="Nothing in it was run. Download it again, or write the annotations as JSON lines.",
         ) from error
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):

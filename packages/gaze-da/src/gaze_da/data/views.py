@@ -12,8 +12,8 @@ from gaze_da.model.views import Views
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's pictures in [0, 1], by channel."""
 
-LUMA = (0.299, 0.587, 0.114)
-"""Shares of red, green and blue in grey (ITU-R BT.601), as Pillow has them."""
+LUMA = (19595, 38470, 7471)
+"""Shares of red, green and blue in grey (ITU-R BT.601), in 65 536ths, as Pillow has them."""
 
 
 def views(batch: GazeBatch, *, channels_last: bool = False) -> Views:
@@ -69,8 +69,9 @@ def recoloured(
 
 def _grey(picture: Tensor) -> Tensor:
     shares = picture.new_tensor(LUMA).view(3, 1, 1)
-    return (picture * shares).sum(dim=1, keepdim=True)
+    return ((picture * shares).sum(dim=1, keepdim=True) / 65536 + 0.5).floor()
 
 
 def _clamped(picture: Tensor) -> Tensor:
-    return picture.clamp(0, 255)
+    """Whole numbers, as a picture of bytes holds them after each change."""
+    return picture.clamp(0, 255).floor()
