@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
-import time
 from dataclasses import replace
 
 import pytest
@@ -13,22 +11,12 @@ import pytest
 from abaw_va.learner import VaLearner, train
 from shared_core.checkpoints.store import Store
 from shared_core.config import dump_yaml
-from shared_core.errors import UserError
-from shared_core.faultpoints import VARIABLE
-from shared_core.reporting.events import read
+from shared_core.testing.kills import finish, kill_again_and_again, seeded_draw, updates
 from shared_core.testing.processes import Child, alive
 from shared_core.testing.tiny_run import trace
 from shared_core.training.guards import Stopped
 
 KINDS = ("transformer", "transformer-lstm", "transformer-attention", "fclstm-xl")
-
-
-def updates(run):
-    """Steps of the updates that the record holds."""
-    try:
-        return [event["step"] for event in read(run) if event["kind"] == "train"]
-    except UserError:
-        return []
 
 
 @pytest.fixture
@@ -101,18 +89,6 @@ def test_a_stop_signal_saves_what_the_streams_remember(tiny, tmp_path, no_report
 
 # --- new processes --------------------------------------------------------------------------------
 
-FILES = (
-    "model.safetensors",
-    "optimizer.safetensors",
-    "learner.safetensors",
-    "progress.json",
-    "manifest.json",
-)
-POINTS = (
-    *(f"{moment}:{file}:2" for file in FILES for moment in ("before", "after")),
-    *("before-rename:2", "before-pointer:2", "evaluate:1", "load:learner"),
-)
-RANDOM_KILLS = 10
 UPDATES = 800
 
 
@@ -138,53 +114,13 @@ def command(tiny, tmp_path):
     return line
 
 
-def finish(line, timeout=600):
-    with Child(line) as child:
-        assert child.wait(timeout) == 0, child.output
-
-
-def killed_at(line, point):
-    """Start the command, which kills itself when it gets to a named point."""
-    with Child(line, environment={VARIABLE: point}) as child:
-        assert child.wait(300) == -signal.SIGKILL, child.output
-
-
-def killed_while_it_trains(line, run, count, seconds):
-    """Start the command, and kill it so many updates and seconds after it has taken up its work."""
-    before = updates(run)
-    with Child(line) as child:
-        child.wait_until(lambda: updates(run) != before, timeout=300)
-        goal = len(updates(run)) + count
-        child.wait_until(lambda: len(updates(run)) >= goal, timeout=300)
-        time.sleep(seconds)
-        child.kill_all()
-        assert child.process.returncode == -signal.SIGKILL, child.output
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_acceptance_done_5_kills_at_named_and_random_moments_change_no_bit(command, tmp_path):
-    """Each start is killed once; counted in updates, no run is over before all have been."""
-    seed = int(os.environ.get("KILL_SEED", random.SystemRandom().randrange(10**6)))
-    draw = random.Random(seed)
     line = command(UPDATES)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     finish([*line, "--run", whole])
-    by_chance = [(draw.randrange(40), draw.uniform(0.0, 0.1)) for _ in range(RANDOM_KILLS)]
-    moments = [*POINTS, *by_chance]
-    assert len(moments) >= 20
-    draw.shuffle(moments)
-    killed_at([*line, "--run", killed], "recorded:2")
-    assert not Store(killed / "checkpoints").steps()  # the next start begins again
-    again = [*line, "--run", killed, "--resume"]
-    killed_at(again, "after-pointer")  # now there is something to load
-    for moment in moments:
-        print(f"seed={seed}: killed at {moment}, with {len(updates(killed))} updates recorded")
-        if isinstance(moment, str):
-            killed_at(again, moment)
-        else:
-            killed_while_it_trains(again, killed, *moment)
-    finish(again)
+    assert kill_again_and_again(line, killed) >= 20
     assert updates(killed) == [*range(1, UPDATES + 1)]
     assert trace(killed) == trace(whole)
 
@@ -194,8 +130,7 @@ def test_acceptance_done_5_kills_at_named_and_random_moments_change_no_bit(comma
 def test_a_killed_process_of_two_ends_both_and_the_run_continues_to_the_same_bits(
     command, tmp_path
 ):
-    seed = int(os.environ.get("KILL_SEED", random.SystemRandom().randrange(10**6)))
-    draw = random.Random(seed)
+    seed, draw = seeded_draw()
     line = command(300, "--launch", "cpu-2")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     finish([*line, "--run", whole])

@@ -170,7 +170,7 @@ def write_real_tracks(root: Path, *, per_show: int | None = None) -> None:
 
     Args:
         root: the data set's folder to write.
-        per_show: rows of each show that are kept, with whole tracks; None: all.
+        per_show: rows of each show that are kept, the first ones; None: all.
     """
     table = shared_data("gaze-da", "vat_style", "videoattentiontarget_extended_test.csv")
     tracks: dict[tuple[str, int], list[list[str]]] = defaultdict(list)
@@ -183,7 +183,9 @@ def write_real_tracks(root: Path, *, per_show: int | None = None) -> None:
     kept: dict[str, int] = defaultdict(int)
     for (folder, person), rows in tracks.items():
         show = folder.partition("/")[0]
-        if per_show is not None and kept[show] >= per_show:
+        if per_show is not None:
+            rows = rows[: per_show - kept[show]]
+        if not rows:
             continue
         kept[show] += len(rows)
         path = root / "annotations" / "test" / folder / f"s{person:02d}.txt"

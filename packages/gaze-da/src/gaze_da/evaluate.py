@@ -131,9 +131,11 @@ def score_tables(
     """
     tables = {name: np.zeros((len(dataset), len(COLUMNS))) for name in protocols}
     plan = _Blocks(len(dataset), batch_size, rank, world)
-    for rows in plan.batches(0):
+    for rows in (blocks := plan.batches(0)):
         for table in tables.values():
             table[list(rows)] = np.nan
+    if not blocks:  # more processes than blocks
+        return tables
     loader = KeyedLoader(
         dataset, plan, seed=0, collate=collate, workers=workers, quarantine=quarantine
     )

@@ -169,9 +169,7 @@ def _place_thing(draw: np.random.Generator, taken: list[Box]) -> Thing | None:
 
 def _is_free(box: Box, taken: list[Box]) -> bool:
     """Whether a box touches no other; it is taken then."""
-    free = all(
-        box[2] < x0 or box[0] > x1 or box[3] < y0 or box[1] > y1 for x0, y0, x1, y1 in taken
-    )
+    free = all(box[2] < x0 or box[0] > x1 or box[3] < y0 or box[1] > y1 for x0, y0, x1, y1 in taken)
     if free:
         taken.append(box)
     return free

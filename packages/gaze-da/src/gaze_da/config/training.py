@@ -255,7 +255,9 @@ class TrainConfig(TrainSettings):
             # torch's CPU kernels crash in the backward pass of narrow layers in this order.
             raise ConfigError("channels_last", True, "false, or a network.width of 16 or more")
         if self.compat.jitter_leak and self.workers:
-            raise ConfigError("workers", self.workers, "0, since compat.jitter_leak depends on order")
+            raise ConfigError(
+                "workers", self.workers, "0, since compat.jitter_leak depends on order"
+            )
         if self.compat.colour_order and self.reduced_decoding:
             raise ConfigError("reduced_decoding", True, "false with compat.colour_order")
 
