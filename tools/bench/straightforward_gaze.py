@@ -71,7 +71,7 @@ def training_item(
         (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color), factors, strict=True
     ):
         image = change(image).enhance(factor)
-    left, top, right, _ = crop
+    _, top, right, _ = crop
     x0, y0, x1, y1 = head
     face = image.crop((int(right - x1), int(y0 - top), int(right - x0), int(y1 - top)))
     return _normalised(image), _tensor(coloured), _normalised(face)

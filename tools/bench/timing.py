@@ -47,17 +47,20 @@ class Row:
         return self.ratio >= self.bound if self.higher_is_better else self.ratio <= self.bound
 
     @classmethod
-    def faster(cls, name: str, ours: Times, reference: Times, *, at_least: float) -> Row:
-        """The reference's best time over ours, which must be at least so much."""
+    def faster(
+        cls, name: str, ours: Times, reference: Times, *, at_least: float, by_median: bool = False
+    ) -> Row:
+        """The reference's time over ours, which must be at least so much: best times, or medians."""
+        best = f"best {1e3 * ours.best:.3f} and {1e3 * reference.best:.3f} ms"
         medians = f"medians {1e3 * ours.median:.3f} and {1e3 * reference.median:.3f} ms"
-        ratio = reference.best / ours.best
+        mine, theirs = (ours.median, reference.median) if by_median else (ours.best, reference.best)
         return cls(
             name=name,
-            ours=ours.best,
-            reference=reference.best,
-            ratio=ratio,
+            ours=mine,
+            reference=theirs,
+            ratio=theirs / mine,
             bound=at_least,
-            note=medians,
+            note=best if by_median else medians,
         )
 
     @classmethod

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from gaze_da.config import Compat, TrainConfig
-from gaze_da.data.items import GazeDataset
+from gaze_da import learner as learner_module
+from gaze_da.config import Compat, Network, TrainConfig
+from gaze_da.data.items import GazeDataset, collate
+from gaze_da.data.splits import split_validation
 from gaze_da.learner import GazeLearner, opened, people_of, train, training_loader
 from gaze_da.model.network import GazeModel
-from shared_core.config import parse
+from shared_core.config import load_yaml, parse, to_dict
+from shared_core.data.loader import ItemKey
 from shared_core.errors import ConfigError, DataError, NonFiniteError
 from shared_core.reporting.events import read
 from shared_core.training.schedules import Progress
@@ -104,11 +109,10 @@ def test_the_strength_follows_the_run(adapted):
     upstream = learner_of(replace(config, compat=Compat(alpha=True)))
     upstream.progress = Progress(steps_per_epoch=3, epochs=70)
     assert upstream.strength(torch.zeros(4)) == pytest.approx(0.0949512, abs=1e-7)
+    assert upstream.strength(torch.zeros(0)) == 0  # rows of this process: it has none
 
 
 def test_acceptance_17_nobody_looks_inside_and_the_weights_stay_finite(tiny, tmp_path, no_report):
-    import shutil
-
     config = tiny(run=tmp_path / "run", epochs=1, inout_weight=0.0)
     root = tmp_path / "data"
     shutil.copytree(config.source_dataset_dir, root)
@@ -126,9 +130,6 @@ def test_rows_of_padding_enter_neither_loss_nor_statistics(tiny):
     config = tiny(run=Path("unused"))
     batch = first_batch(config)
     source = loader_of(config).dataset
-    from gaze_da.data.items import collate
-    from shared_core.data.loader import ItemKey
-
     padding = source[ItemKey(0, 0, -1)]
     padded = collate([batch, padding, padding])
     found = []
@@ -192,6 +193,66 @@ def test_the_test_set_is_scored_once_at_the_end(tiny, tmp_path, capsys):
     assert (tmp_path / "test.json").read_text() == "{}"
 
 
+def test_a_test_set_that_chose_the_checkpoint_is_not_scored_again(tiny, tmp_path, no_report):
+    train(tiny(run=tmp_path, epochs=1, test=True, compat=Compat(select_on_test=True)))
+    assert any(event["kind"] == "evaluate" for event in read(tmp_path))
+    assert not (tmp_path / "test.json").exists()
+
+
+def test_a_test_set_that_is_not_there_is_said_before_the_training(tiny, tmp_path):
+    config = tiny(run=tmp_path / "run", test=True)
+    root = tmp_path / "data"
+    shutil.copytree(config.source_dataset_dir, root)
+    (root / "test_annotations_release.txt").unlink()
+    with pytest.raises(DataError, match=r"test_annotations_release\.txt"):
+        train(replace(config, source_dataset_dir=root))
+    assert not config.run.exists()
+
+
+def test_a_test_set_is_scored_on_all_rows_whatever_was_trained_on(
+    tiny, vat_root, tmp_path, monkeypatch, no_report
+):
+    scored = []
+    real = learner_module.score_test
+
+    def noted(config, dataset):
+        scored.append(len(dataset))
+        real(config, dataset)
+
+    monkeypatch.setattr(learner_module, "score_test", noted)
+    source = {"source_dataset": "videoattentiontarget", "source_dataset_dir": vat_root}
+    train(tiny(run=tmp_path, epochs=1, test=True, vat_fraction=0.5, vat_smoothing=False, **source))
+    assert scored == [48]  # two shows, two people, twelve frames
+    assert set(json.loads((tmp_path / "test.json").read_text())) == {"vat", "vat-gazelle"}
+
+
+def test_bad_rows_of_target_and_validation_are_left_out_and_listed(
+    adapted, gazefollow_root, tmp_path, no_report
+):
+    sources, targets = tmp_path / "sources", tmp_path / "targets"
+    shutil.copytree(gazefollow_root, sources)
+    shutil.copytree(gazefollow_root, targets)
+    annotations = targets / "train_annotations_release.txt"
+    annotations.write_text(annotations.read_text() + "train/00000000/00000000.jpg,0,0.1\n")
+    config = adapted(
+        "head",
+        run=tmp_path / "run",
+        epochs=1,
+        val_fraction=0.8,
+        source_dataset_dir=sources,
+    )
+    config = replace(config, target_dataset="gazefollow", target_dataset_dir=targets)
+    people = people_of(config, "source", "train").samples
+    _, val = split_validation(people, config.val_fraction, config.seed)
+    broken = next(s for s in val if sum(other.image == s.image for other in val) == 1)
+    Path(broken.image).write_bytes(b"no picture")
+    with pytest.raises(DataError, match="targets"):
+        train(config)
+    train(replace(config, run=tmp_path / "lenient", on_bad_row="quarantine"))
+    listed = json.loads((tmp_path / "lenient" / "quarantine.json").read_text())
+    assert {Path(row["path"]) for row in listed} == {annotations, Path(broken.image)}
+
+
 def test_training_lowers_the_loss(tiny, tmp_path, no_report):
     train(tiny(run=tmp_path, epochs=12, task_weight=100.0, inout_weight=0.0))
     found = losses(tmp_path)
@@ -234,6 +295,28 @@ def test_everything_as_the_authors_do_it_runs(adapted, tmp_path, no_report):
     assert (preset.inout_weight, preset.vat_fraction, preset.clip_norm) == (0.0, 0.2, None)
     train(replace(plain, compat=preset.compat, sync_batch_norm=False, inout_weight=0.0))
     assert not GazeModel.from_pretrained(tmp_path).config.inout_trained
+
+
+@pytest.mark.parametrize(
+    ("preset", "source", "target"),
+    [
+        ("gazefollow", "gazefollow", None),
+        ("videoattentiontarget", "videoattentiontarget", None),
+        ("goo", "goo", None),
+        ("gazefollow-to-goo", "gazefollow", "goo"),
+        ("upstream", "gazefollow", None),
+    ],
+)
+def test_presets_carry_the_authors_settings(preset, source, target):
+    text = (files("gaze_da") / "presets" / f"{preset}.yaml").read_text()
+    places = "source_dataset_dir: here\ntarget_dataset_dir: there\n"
+    config = load_yaml(TrainConfig, places + text)
+    assert (config.source_dataset, config.target_dataset) == (source, target)
+    assert (config.epochs, config.batch_size, config.lr) == (70, 48, 2.5e-4)
+    assert (config.clip_norm, config.network) == (None, Network())
+    assert (config.head_da, config.rgb_depth_da) == (target is not None,) * 2
+    assert set(to_dict(config.compat).values()) == {preset == "upstream"}
+    assert "not measured" in text.partition("\n\n")[0].lower()
 
 
 def test_initial_weights_are_laid_over(tiny, tmp_path):

@@ -35,9 +35,18 @@ def test_acceptance_17_a_batch_with_nobody_looking_inside_is_zero_and_so_is_its_
     loss.backward()
     assert loss.item() == 0
     assert not prediction.grad.any()
-    # A heat map that the authors' rounding made NaN does not count there either.
-    broken = torch.full((4, 6, 6), torch.nan)
-    assert task_loss(prediction, broken, torch.zeros(4, 1, dtype=torch.bool)).item() == 0
+
+
+def test_a_heat_map_that_the_authors_rounding_made_nan_does_not_count_outside():
+    prediction, target = numbers(4, 1, 6, 6).requires_grad_(), numbers(4, 6, 6, seed=1)
+    inside = torch.tensor([[True], [False], [True], [False]])
+    broken = torch.where(inside[:, :, None], target, torch.nan)
+    found = []
+    for heatmap in (target, broken):
+        loss = task_loss(prediction, heatmap, inside)
+        found.append((loss, *torch.autograd.grad(loss, prediction)))
+    assert found[0][0].item() == found[1][0].item()
+    assert torch.equal(found[0][1], found[1][1])
 
 
 def test_losses_without_rows_are_zero():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,7 +16,7 @@ from gaze_da.data.samples import Annotations, Sample, Split, read_annotations
 from gaze_da.data.splits import split_validation
 from gaze_da.data.views import views
 from gaze_da.evaluate import Network as Predictor
-from gaze_da.evaluate import evaluate, hide_untrained, measures_of, score_tables
+from gaze_da.evaluate import hide_untrained, measures_of, score_tables
 from gaze_da.method.losses import (
     domain_loss,
     inout_loss,
@@ -57,11 +58,15 @@ class GazeLearner(Learner):
     Args:
         config: the run's settings.
         val: items to choose the checkpoint by, without random changes.
+        quarantine: where validation items that cannot be used are listed.
     """
 
-    def __init__(self, config: TrainConfig, val: GazeDataset) -> None:
+    def __init__(
+        self, config: TrainConfig, val: GazeDataset, quarantine: Quarantine | None = None
+    ) -> None:
         self.config = config
         self.val = val
+        self.quarantine = quarantine or Quarantine(config.on_bad_row)
         self.val_dataset: DatasetName = val.samples[0].dataset
         self.score_name = SCORES[self.val_dataset]
         self.model = self.network = GazeModel(config.for_model())
@@ -124,7 +129,9 @@ class GazeLearner(Learner):
         seen = views(batch.source, channels_last=ordered)
         seen_target = views(batch.target, channels_last=ordered)
         full = self.config.compat.full_target_pass
-        alpha = self.strength(batch.source.valid)
+        valid = batch.source.valid
+        # A tensor: a compiled network would be compiled again for another number.
+        alpha = torch.tensor(self.strength(valid[valid]), device=valid.device)
         output = self.model(seen, seen_target, alpha, full_target_pass=full)
         return output, seen, seen_target
 
@@ -132,7 +139,7 @@ class GazeLearner(Learner):
         """Of the adversary, for the update that is being made.
 
         Args:
-            rows: any tensor with the rows of this process's part of the batch.
+            rows: any tensor with the rows that count of this process's part of the batch.
         """
         if self.progress is None:
             return 1.0
@@ -180,6 +187,7 @@ class GazeLearner(Learner):
         """Measures on the validation items, which the processes share among themselves."""
         protocol = USUAL[self.val_dataset][0]
         rank, world = self.shares()
+        left_out = Quarantine(self.config.on_bad_row)
         tables = score_tables(
             Predictor(self.network, self.config.channels_last),
             self.val,
@@ -188,8 +196,9 @@ class GazeLearner(Learner):
             rank=rank,
             world=world,
             workers=self.config.workers,
-            quarantine=Quarantine(self.config.on_bad_row),
+            quarantine=left_out,
         )
+        self.quarantine.merge(left_out.rows)
         table = self.sum_of_shares(tables[protocol])
         return measures_of(table, protocol, self.val.samples, self.config.seed)
 
@@ -206,22 +215,36 @@ def _no_rows(of: Any) -> Any:
 def people_of(
     config: TrainConfig, domain: str, split: Split, quarantine: Quarantine | None = None
 ) -> Annotations:
-    """The people of the source or of the target.
+    """The people of the source or of the target, as the settings have them.
 
     Raises:
         DataError: the annotations are missing or cannot be used.
     """
-    dataset, root = config.source_dataset, config.source_dataset_dir
-    if domain == "target" and config.target_dataset_dir is not None:
-        dataset, root = config.target_dataset or dataset, config.target_dataset_dir
     return read_annotations(
-        dataset,
-        root,
+        *_place(config, domain),
         split,
         quarantine=quarantine,
         vat_fraction=config.vat_fraction,
         vat_smoothing=config.vat_smoothing,
     )
+
+
+def people_to_test(
+    config: TrainConfig, domain: str, quarantine: Quarantine | None = None
+) -> list[Sample]:
+    """The people of a test set as its usual protocols want them: all, whatever was trained on.
+
+    Raises:
+        DataError: the annotations are missing or cannot be used.
+    """
+    return read_annotations(*_place(config, domain), "test", quarantine=quarantine).samples
+
+
+def _place(config: TrainConfig, domain: str) -> tuple[DatasetName, Path]:
+    """Layout and root of the source or of the target."""
+    if domain == "target" and config.target_dataset_dir is not None:
+        return config.target_dataset or config.source_dataset, config.target_dataset_dir
+    return config.source_dataset, config.source_dataset_dir
 
 
 def opened(
@@ -246,14 +269,16 @@ def training_loader(
     quarantine: Quarantine | None = None,
     rank: int = 0,
     world: int = 1,
+    pin: bool = False,
 ) -> KeyedLoader[Any, Any]:
-    """Batches of the source or, with a target, of pairs."""
+    """Batches of the source or, with a target, of pairs; `pin` for copies to a GPU."""
     shared = {
         "seed": config.seed,
         "accumulate": config.accumulate,
         "workers": config.workers,
         "rank": rank,
         "world": world,
+        "pin": pin,
         "quarantine": quarantine,
     }
     if target is None:
@@ -273,16 +298,19 @@ def train(config: TrainConfig) -> Summary:
     """
     accelerator = connect(config)
     quarantine = Quarantine(config.on_bad_row)
-    people = people_of(config, "source", "train", quarantine).samples
     judged_by = "target" if config.target_dataset_dir is not None else "source"
-    if config.compat.select_on_test:
-        val = people_of(config, judged_by, "test").samples
-    else:
-        people, val = split_validation(people, config.val_fraction, config.seed)
+    test = None
+    # A test set that chooses the checkpoint is no test. One that is not there is said before the training.
+    if config.test and not config.compat.select_on_test:
+        test = opened(config, people_to_test(config, judged_by, Quarantine(config.on_bad_row)))
+    people, val = training_people(config, judged_by, quarantine)
     target = None
     if config.adapts:
-        target = opened(config, people_of(config, "target", "train").samples, training=True)
-    learner = GazeLearner(config, opened(config, val))
+        of_target = Quarantine(config.on_bad_row)  # its share is one of the target's rows
+        adapted_to = people_of(config, "target", "train", of_target).samples
+        target = opened(config, adapted_to, training=True)
+        quarantine.merge(of_target.rows)
+    learner = GazeLearner(config, opened(config, val), quarantine)
     if accelerator.is_main_process:
         for note in learner.notes:
             say(f"{config.init_weights}: {note}")
@@ -293,33 +321,69 @@ def train(config: TrainConfig) -> Summary:
         quarantine=quarantine,
         rank=accelerator.process_index,
         world=accelerator.num_processes,
+        pin=accelerator.device.type == "cuda",
     )
     run = Run(config, accelerator, program="gaze-da")
     summary = fit(learner, loader, run)
-    if config.test and accelerator.is_main_process:
-        score_test(config, judged_by)
+    if test is not None and accelerator.is_main_process:
+        score_test(config, test)
     return summary
 
 
-def score_test(config: TrainConfig, domain: str) -> None:
+def training_people(
+    config: TrainConfig, judged_by: str, quarantine: Quarantine
+) -> tuple[list[Sample], list[Sample]]:
+    """The labelled people to learn from, and those that choose the checkpoint.
+
+    Args:
+        config: the run's settings.
+        judged_by: domain whose test set chooses, where `compat.select_on_test` asks for it.
+        quarantine: what to do with rows that cannot be used.
+
+    Raises:
+        DataError: the annotations are missing or cannot be used, or there are too few groups.
+    """
+    people = people_of(config, "source", "train", quarantine).samples
+    if not config.compat.select_on_test:
+        return split_validation(people, config.val_fraction, config.seed)
+    of_test = Quarantine(config.on_bad_row)
+    chosen_by = people_of(config, judged_by, "test", of_test).samples
+    quarantine.merge(of_test.rows)
+    return people, chosen_by
+
+
+def score_test(config: TrainConfig, dataset: GazeDataset) -> None:
     """Judge the finished model on the test set, once, and show it in the run's report.
 
     Raises:
-        DataError: the test set is missing or cannot be used.
+        DataError: an item cannot be used.
     """
     path = config.run / TEST_FILE
     if path.is_file():
         return
     model = GazeModel.from_pretrained(config.run, device=chosen_device(config.device))
-    dataset = opened(config, people_of(config, domain, "test").samples)
-    found = evaluate(
-        Predictor(model.for_evaluation()), dataset, batch_size=config.batch_size, seed=config.seed
+    # `vat-upstream` judges other rows: `gaze-da evaluate` opens them.
+    protocols = [p for p in USUAL[dataset.samples[0].dataset] if p != "vat-upstream"]
+    left_out = Quarantine(config.on_bad_row)
+    tables = score_tables(
+        Predictor(model.for_evaluation()),
+        dataset,
+        protocols,
+        batch_size=config.batch_size,
+        workers=config.workers,
+        quarantine=left_out,
     )
+    found = {
+        protocol: measures_of(table, protocol, dataset.samples, config.seed)
+        for protocol, table in tables.items()
+    }
     hide_untrained(model, found)
     write_json(path, {p: {k: m.to_json() for k, m in of.items()} for p, of in found.items()})
     for protocol, of in found.items():
         for name, measure in of.items():
             say(f"test ({protocol}): {name} {measure}")
+    for row in left_out.rows:
+        say(f"test: left out: {row.message}")
     run_report(config.run)
 
 

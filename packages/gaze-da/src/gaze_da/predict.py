@@ -135,7 +135,7 @@ def _depth_map(depth: Depth, image: Image.Image, name: Path) -> np.ndarray | Non
     if depth is None:
         return None
     if isinstance(depth, DepthModel):
-        return depth_picture(depth([np.asarray(image)])[0])
+        return depth_picture(depth([np.array(image)])[0])
     if isinstance(depth, Path | str):
         return read_depth(depth)
     if not np.isfinite(depth).all():

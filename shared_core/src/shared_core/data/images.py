@@ -106,13 +106,21 @@ def image_size(path: Path | str) -> tuple[int, int]:
         return image.size
 
 
-def open_grey(path: Path | str) -> UInt8[np.ndarray, "height width"] | UInt16[np.ndarray, "h w"]:
+def open_grey(
+    path: Path | str, *, at_least: tuple[int, int] | None = None
+) -> UInt8[np.ndarray, "height width"] | UInt16[np.ndarray, "h w"]:
     """Decode an image of one meaning per pixel, such as a depth map, to 8 or 16 bits.
+
+    Args:
+        path: the file.
+        at_least: as `open_picture`.
 
     Raises:
         DataError: the file is missing, damaged, no image, or holds float or 32-bit values.
     """
     with _opened(path) as image:
+        if at_least is not None:
+            image.draft("L", at_least)
         if image.mode == "F":
             raise DataError(path, "float values", expected="an image of 8 or 16 bits")
         if image.mode == "I" or image.mode.startswith("I;16"):
@@ -120,7 +128,7 @@ def open_grey(path: Path | str) -> UInt8[np.ndarray, "height width"] | UInt16[np
             if values.min() < 0 or values.max() > 65535:
                 raise DataError(path, "32-bit values", expected="an image of 8 or 16 bits")
             return values.astype(np.uint16)
-        return np.asarray(image.convert("L"))
+        return np.array(image if image.mode == "L" else image.convert("L"))
 
 
 @contextmanager
@@ -167,7 +175,8 @@ def _to_rgb(image: Image.Image, name: Path | str, *, upright: bool = True) -> Im
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
         black.alpha_composite(image.convert("RGBA"))
         image = black
-    return image.convert("RGB")
+    image.load()
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _eight_bits(values: np.ndarray[Any, Any], name: Path | str) -> np.ndarray[Any, Any]:

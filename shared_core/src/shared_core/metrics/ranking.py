@@ -38,9 +38,10 @@ def area_under_roc(
     thresholds, order = of_positives.sort(dim=1)
     counts = counts.gather(1, order)
     # Below and up to each positive: all scores, less the other positives among them.
-    below = _up_to(scores, thresholds, below=True) - _up_to(thresholds, thresholds, below=True)
-    up_to = _up_to(scores, thresholds, below=False) - _up_to(thresholds, thresholds, below=False)
-    area = torch.where(counts, below + up_to, 0).sum(dim=1).double() / 2
+    all_below, all_equal = _below_and_equal(scores, thresholds)
+    own_below, own_equal = _below_and_equal(thresholds, thresholds)
+    wins = 2 * (all_below - own_below) + (all_equal - own_equal)
+    area = torch.where(counts, wins, 0).sum(dim=1).double() / 2
     number = counts.sum(dim=1).double()
     negatives = scores.shape[1] - number
     area = area / (number * negatives)
@@ -49,15 +50,28 @@ def area_under_roc(
     return torch.where(defined, area, torch.nan)
 
 
-def _up_to(
-    scores: Float[Tensor, "B N"], thresholds: Float[Tensor, "B K"], *, below: bool
-) -> Int64[Tensor, "B K"]:
-    """How many scores of a row are at most each of its sorted thresholds, or below it."""
+def _below_and_equal(
+    scores: Float[Tensor, "B N"], thresholds: Float[Tensor, "B K"]
+) -> tuple[Int64[Tensor, "B K"], Int64[Tensor, "B K"]]:
+    """How many scores of a row are below each of its sorted thresholds, and how many equal it."""
     rows, bins = len(thresholds), thresholds.shape[1] + 1
-    passed = torch.searchsorted(thresholds.contiguous(), scores.contiguous(), right=below)
-    passed += bins * torch.arange(rows, device=scores.device)[:, None]
-    histogram = torch.bincount(passed.flatten(), minlength=rows * bins).view(rows, bins)
-    return histogram.cumsum(dim=1)[:, :-1]
+    # The first threshold that a score does not pass; equal ones fall to the first of them.
+    first = torch.searchsorted(thresholds.contiguous(), scores.contiguous(), out_int32=True)
+    of_row = bins * torch.arange(rows, device=scores.device, dtype=torch.int32)[:, None]
+    place = (first + of_row).flatten()
+    beyond = thresholds.new_full((rows, 1), torch.nan)
+    nearest = torch.cat((thresholds, beyond), dim=1).flatten().index_select(0, place)
+    ties = nearest == scores.flatten()
+
+    def counted(places: Tensor) -> Tensor:
+        return torch.bincount(places, minlength=rows * bins).view(rows, bins)
+
+    equal = counted(place[ties])
+    below = (counted(place) - equal).cumsum(dim=1)
+    # What equals an earlier threshold is below this one, if the two differ; all of a tie share it.
+    distinct = torch.searchsorted(thresholds.contiguous(), thresholds.contiguous()).long()
+    passed = equal.cumsum(dim=1) - equal
+    return below.gather(1, distinct) + passed.gather(1, distinct), equal.gather(1, distinct)
 
 
 def average_precision(

@@ -35,15 +35,15 @@ class Found:
 
 
 def check(config: CheckConfig, split: Split) -> Found:
-    """Look at a split.
-
-    Raises:
-        DataError: its annotations are missing altogether.
-    """
+    """Look at a split."""
     quarantine = Quarantine("quarantine", limit_share=1.0)
-    annotations = read_annotations(
-        config.dataset, config.data, split, quarantine=quarantine, vat_smoothing=False
-    )
+    try:
+        annotations = read_annotations(
+            config.dataset, config.data, split, quarantine=quarantine, vat_smoothing=False
+        )
+    except DataError as error:  # no annotations, or not one that can be used
+        problems = [*(row.message for row in quarantine.rows), str(error)]
+        return Found({"problems": len(problems)}, problems)
     samples = annotations.samples
     problems = [row.message for row in quarantine.rows]
     of_picture: dict[str, list[Sample]] = defaultdict(list)
@@ -104,12 +104,7 @@ def _problems(people: list[Sample], config: CheckConfig) -> Iterator[str]:
 
 def command(config: CheckConfig) -> int:
     """`gaze-da prepare check`; 1 where something cannot be used."""
-    found: dict[str, Found] = {}
-    for split in config.splits:
-        try:
-            found[split] = check(config, split)
-        except DataError as error:
-            found[split] = Found({"problems": 1}, [str(error)])
+    found = {split: check(config, split) for split in config.splits}
     for name, of_split in found.items():
         for what, count in of_split.counts.items():
             say(f"{name:<6} {what:<40} {count:>9}")

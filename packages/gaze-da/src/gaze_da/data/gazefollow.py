@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
@@ -69,9 +70,11 @@ def read(root: Path, split: Split, quarantine: Quarantine) -> Annotations:
 def _eye_x(fields: Sequence[str]) -> tuple[float, str]:
     text = fields[6] if len(fields) > 6 else ""
     try:
-        return (float(text), "")
+        value = float(text)
     except ValueError:
-        return (float("inf"), text)
+        value = math.nan
+    # NaN has no place in an order: beside one, the rows of another person would be torn apart.
+    return (value, "") if math.isfinite(value) else (math.inf, text)
 
 
 def _person(root: Path, path: Path, rows: Sequence[Row]) -> Sample | None:
@@ -84,6 +87,10 @@ def _person(root: Path, path: Path, rows: Sequence[Row]) -> Sample | None:
             raise DataError(
                 path, f"{len(fields)}", where=where, expected=f"{COLUMNS[split]} fields or more"
             )
+        if (
+            fields[0].partition("/")[0] not in DEPTH_FOLDERS
+        ):  # its depth would be the picture itself
+            raise DataError(path, fields[0], where=where, expected="a picture in train/ or test2/")
         inside = split == "test" or _inout(fields[14], path, where)
         if inside is None:
             return None
@@ -93,9 +100,11 @@ def _person(root: Path, path: Path, rows: Sequence[Row]) -> Sample | None:
         eyes.append((values[0], values[1]))
         if inside:
             gazes.append(_gaze((values[2], values[3]), path, where))
-    picture = rows[-1][1][0]
+    picture, annotation, *_ = rows[-1][1]
+    # In the test set that numbers the annotators: people there differ by their eyes.
+    person = annotation if split == "train" else rows[-1][1][6]
     return Sample(
-        name=f"{picture}:{rows[-1][1][1]}",
+        name=f"{picture}:{person}",
         image=str(root / picture),
         depth=str(root / depth_name(picture)),
         group=picture,

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -38,15 +39,20 @@ Record = tuple[int, Any]
 
 def annotations_path(root: Path, split: Split) -> Path:
     """The file that annotates a split: JSON lines where they are there, else the pickle."""
-    stem = root.resolve().parent / STEMS[split]
+    stem = _absolute(root).parent / STEMS[split]
     lines = stem.with_suffix(".jsonl")
     return lines if lines.is_file() else stem.with_suffix(".pickle")
 
 
 def depth_root(root: Path) -> Path:
     """The folder beside the pictures that holds their depth."""
-    root = root.resolve()
+    root = _absolute(root)
     return root.with_name(f"{root.name}_depth")
+
+
+def _absolute(root: Path) -> Path:
+    """Without `..`, and without following links: the folder may be a link to another disk."""
+    return Path(os.path.abspath(root))
 
 
 def read(root: Path, split: Split, quarantine: Quarantine) -> Annotations:
@@ -88,7 +94,7 @@ def _person(root: Path, path: Path, record: Record) -> Sample:
         raise DataError(path, found, where=where, expected="a gaze inside the 640x480 frame")
     return Sample(
         name=f"{picture}:{line}",
-        image=str(root.resolve() / picture),
+        image=str(_absolute(root) / picture),
         depth=str(depth_root(root) / picture),
         group=picture,
         dataset="goo",
@@ -103,16 +109,18 @@ def _person(root: Path, path: Path, record: Record) -> Sample:
 
 
 def _objects(row: dict[str, Any], path: Path, where: str) -> Objects | None:
-    """What could be looked at, where the row says it."""
+    """What could be looked at, and what is, where the row says both."""
     annotated = row.get("ann")
     if not isinstance(annotated, dict) or "bboxes" not in annotated or "labels" not in annotated:
+        return None
+    if row.get("gaze_item") is None and row.get("gazeIdx") is None:
         return None
     try:
         boxes = np.asarray(annotated["bboxes"], np.float64).reshape(-1, 4) / (*FRAME, *FRAME)
         labels = np.asarray(annotated["labels"]).astype(np.int64).ravel().tolist()
         gazed = row.get("gaze_item")
         if gazed is None:
-            gazed = labels[int(row["gazeIdx"])]
+            gazed = dict(enumerate(labels))[int(row["gazeIdx"])]  # -1 is not the last one
         gazed = int(gazed)
     except (KeyError, IndexError, TypeError, ValueError) as error:
         expected = "boxes, a label for each, and which is looked at"
@@ -127,7 +135,11 @@ def _objects(row: dict[str, Any], path: Path, where: str) -> Objects | None:
 def command(config: GooConfig) -> None:
     """`gaze-da prepare goo`."""
     rows = read_pickled_dicts(config.annotations)
-    write_jsonl(config.out, (_plain(row) for row in rows))
+    try:
+        write_jsonl(config.out, (_plain(row) for row in rows))
+    except TypeError as error:
+        expected = "numbers, text, lists and arrays"
+        raise DataError(config.annotations, str(error), expected=expected) from error
     say(f"{config.out}: {len(rows)} rows")
 
 

@@ -28,6 +28,9 @@ ABSENT = -1.0
 OUTSIDE: Point = (ABSENT, ABSENT)
 """How a target outside of the picture is written."""
 
+DETAIL = 0.75
+"""Share of the network's resolution that reduced decoding keeps at least."""
+
 MOST_DRAWS = 16
 """Numbers that an item draws at most."""
 
@@ -207,20 +210,24 @@ class GazeDataset:
         self, sample: Sample, change: Change, size: tuple[int, int]
     ) -> tuple[Image.Image, tuple[float, float]]:
         """The decoded file, and its width and height as shares of the file's."""
-        enough = None
-        if self.reduced_decoding:
-            x0, y0, x1, y1 = change.window or (0, 0, *size)
-            side = self.network.input_size
-            enough = (round(side * size[0] / (x1 - x0)), round(side * size[1] / (y1 - y0)))
+        enough = self._enough(change, size)
         # Boxes count the pixels of the file as it is stored, whatever EXIF says.
         picture = open_picture(sample.image, upright=False, at_least=enough)
         return picture, (picture.width / size[0], picture.height / size[1])
+
+    def _enough(self, change: Change, size: tuple[int, int]) -> tuple[int, int] | None:
+        """Width and height of the whole picture at which what is seen has almost the network's size."""
+        if not self.reduced_decoding:
+            return None
+        x0, y0, x1, y1 = change.window or (0, 0, *size)
+        side = DETAIL * self.network.input_size
+        return (round(side * size[0] / (x1 - x0)), round(side * size[1] / (y1 - y0)))
 
     def _depth(self, sample: Sample, change: Change, size: tuple[int, int]) -> Tensor:
         side = self.network.input_size
         if self.reading.depth == "none":
             return torch.zeros(3, side, side, dtype=torch.uint8)
-        depth = read_depth(sample.depth)
+        depth = read_depth(sample.depth, at_least=self._enough(change, size))
         if self.compat.alignment:
             return depth_colours(depth, side)
         window = (

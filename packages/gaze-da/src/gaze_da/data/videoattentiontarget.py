@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,8 @@ from gaze_da.method.boxes import Point
 from shared_core.data.quarantine import Quarantine
 from shared_core.data.tables import read_records
 from shared_core.errors import DataError
+
+Row = tuple[int, list[str]]
 
 COLUMNS = 7
 SMOOTHING = 11
@@ -52,12 +53,19 @@ def read(
     tracks = sorted(folder.glob("*/*/*.txt"))
     if not tracks:
         raise DataError(folder, "none", expected="tracks, <show>/<clip>/<person>.txt")
+    people: dict[Path, list[Sample]] = {track: [] for track in tracks}
+
+    def parse(record: tuple[Path, Row]) -> Sample:
+        track, row = record
+        people[track].append(_person(root, track, row))
+        return people[track][-1]
+
+    # All tracks at once: the quarantine's limit is a share of the data set, not of a track.
+    usable(((track, row) for track in tracks for row in read_records(track)), parse, quarantine)
     samples: list[Sample] = []
-    for track in tracks:
-        of_track = usable(read_records(track), partial(_person, root, track), quarantine)
-        if smoothing:
-            of_track = _smoothed(of_track)
-        samples += [of_track[row] for row in kept_rows(len(of_track), fraction)]
+    for of_track in people.values():
+        boxes = _smoothed(of_track) if smoothing else of_track
+        samples += [boxes[row] for row in kept_rows(len(boxes), fraction)]
     return Annotations(samples)
 
 
@@ -72,7 +80,7 @@ def kept_rows(count: int, fraction: float) -> list[int]:
     return [int(row) for row in order[: round(fraction * count)]]
 
 
-def _person(root: Path, track: Path, row: tuple[int, list[str]]) -> Sample:
+def _person(root: Path, track: Path, row: Row) -> Sample:
     line, fields = row
     where = f"line {line}"
     if len(fields) < COLUMNS:

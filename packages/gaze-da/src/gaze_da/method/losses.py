@@ -3,6 +3,9 @@
 What is added over processes are the sums and counts that a loss is made of, so that a process with
 fewer rows, or with none, has its due share and no more. Where nothing counts a loss is 0, and so is its
 gradient.
+
+Where an update is cut into micro-batches each has its losses, and the update follows their mean: a row
+weighs more in a micro-batch in which fewer rows count, and one in which none does counts as 0.
 """
 
 from __future__ import annotations
@@ -27,8 +30,10 @@ def task_loss(
     inside: Bool[Tensor, "B 1"],
 ) -> Float[Tensor, ""]:
     """Squared error of heat maps: mean over cells, then over the rows whose target is inside."""
-    errors = (prediction[:, 0].float() - target).square().mean(dim=(1, 2))
     counts = inside[:, 0]
+    # The authors' rounding can make maps of targets outside NaN, and 0 times the gradient of NaN is NaN.
+    target = torch.where(counts[:, None, None], target, 0.0)
+    errors = (prediction[:, 0].float() - target).square().mean(dim=(1, 2))
     return global_mean(torch.where(counts, errors, 0.0).sum(), counts.sum())
 
 

@@ -119,10 +119,17 @@ class GazeModel(nn.Module, Pretrained):
         of_source = self._adapted(*branches, alpha)
         of_target = None
         if target is not None:
-            of_target = self._of_target(target, alpha, full=full_target_pass)
+            of_target = self.of_target(target, alpha, full=full_target_pass)
         return Output(heatmaps, inout, attention, of_source, of_target)
 
-    def _of_target(self, views: Views, alpha: Strength, *, full: bool) -> Adapted:
+    def of_target(self, views: Views, alpha: Strength = None, *, full: bool = False) -> Adapted:
+        """What the adaptation reads of rows of the target; a part of `forward`.
+
+        Args:
+            views: those rows.
+            alpha: strength of the reversed gradient.
+            full: run the whole network, whose other results are not used.
+        """
         if full:
             branches = self._branches(views)
             self._predicted(*branches, views.masks)
