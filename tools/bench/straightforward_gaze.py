@@ -26,7 +26,9 @@ def auc(heatmap: np.ndarray, gazes: np.ndarray, width: int, height: int) -> floa
     target = np.zeros((height, width))
     for x, y in gazes:
         target[min(int(y * height), height - 1), min(int(x * width), width - 1)] = 1
-    enlarged = resize(heatmap, (height, width), order=1, mode="reflect", anti_aliasing=True)
+    enlarged = resize(  # type: ignore[no-untyped-call]
+        heatmap, (height, width), order=1, mode="reflect", anti_aliasing=True
+    )
     return float(roc_auc_score(target.ravel(), enlarged.ravel()))
 
 

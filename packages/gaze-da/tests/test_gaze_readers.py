@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gaze_da.config import CheckConfig, GooConfig, Reading
 from gaze_da.data import check, goo
 from gaze_da.data.gazefollow import depth_name
 from gaze_da.data.pickles import read_pickled_dicts
-from gaze_da.data.samples import read_annotations
+from gaze_da.data.samples import Sample, read_annotations
 from gaze_da.data.splits import split_validation
 from gaze_da.data.videoattentiontarget import kept_rows, moving_average
 from shared_core.data.quarantine import Quarantine
@@ -58,7 +60,7 @@ def test_acceptance_10_invalid_rows_are_dropped_and_test_rows_grouped(tmp_path):
     rows = [
         cells.format(p="test2/b.jpg", n=1, eye=".7", gaze=".1"),
         cells.format(p="test2/a.jpg", n=2, eye=".9", gaze=".2"),
-        cells.format(p="test2/a.jpg", n=3, eye=".3", gaze=".3"),
+        cells.format(p="test2/a.jpg", n=5, eye=".3", gaze=".3"),
         cells.format(p="test2/a.jpg", n=4, eye=".9", gaze=".4"),
         cells.format(p="test2/a.jpg", n=5, eye=".9", gaze=".5"),
     ]
@@ -69,6 +71,7 @@ def test_acceptance_10_invalid_rows_are_dropped_and_test_rows_grouped(tmp_path):
         ("test2/a.jpg", 0.9),
         ("test2/b.jpg", 0.7),
     ]
+    assert len({p.name for p in people}) == 3
     assert [x for x, _ in people[1].gazes] == [0.2, 0.4, 0.5]  # in the order of the rows
 
 
@@ -92,8 +95,9 @@ def test_depth_lies_in_another_first_folder_only():
         (row(gaze="-.2,.5"), "line 2: expected a gaze inside the picture"),
         (row(box="a,10,30,40"), "line 2: expected a finite number for head x0, found 'a'"),
         (row(inout="7"), "line 2: expected 1 .inside., 0"),
+        (row().replace("train/", "pictures/"), "line 2: expected a picture in train/ or test2/"),
     ],
-    ids=["columns", "nan", "negative", "text", "inout"],
+    ids=["columns", "nan", "negative", "text", "inout", "folder"],
 )
 def test_a_bad_row_is_named_and_can_be_left_out(tmp_path, bad, message):
     root = gazefollow_with(tmp_path, row(), bad, *[row()] * 20)
@@ -102,6 +106,20 @@ def test_a_bad_row_is_named_and_can_be_left_out(tmp_path, bad, message):
     quarantine = Quarantine("quarantine")
     found = read_annotations("gazefollow", root, "train", quarantine=quarantine)
     assert len(found.samples) == 21
+    assert [bad.where for bad in quarantine.rows] == ["line 2"]
+
+
+def test_a_row_of_the_test_set_that_is_not_a_number_leaves_the_others_together(tmp_path):
+    cells = "test2/a.jpg,{n},.1,.1,.5,.8,{eye},.2,.5,.5,10,10,30,40,o,m"
+    eyes = [".9", "nan", ".2", "nan", ".9", ".2"] + [f".3{n:02d}" for n in range(30)]
+    rows = [cells.format(n=n, eye=eye) for n, eye in enumerate(eyes)]
+    (tmp_path / "test_annotations_release.txt").write_text("\n".join(rows))
+    quarantine = Quarantine("quarantine")
+    people = read_annotations("gazefollow", tmp_path, "test", quarantine=quarantine).samples
+    assert [person.eyes[0][0] for person in people] == sorted(
+        {float(e) for e in eyes if e != "nan"}
+    )
+    assert [len(person.gazes) for person in people] == [2, *[1] * 30, 2]
     assert [bad.where for bad in quarantine.rows] == ["line 2"]
 
 
@@ -142,6 +160,35 @@ def test_head_boxes_outside_inverted_or_empty(tmp_path, box, usable):
     else:
         with pytest.raises(DataError, match=r"00000001\.jpg:1: expected a head box"):
             sample.placed(640, 480, Reading())
+
+
+@given(
+    start=st.tuples(st.floats(0, 90), st.floats(0, 90)),
+    size=st.tuples(st.floats(1, 80), st.floats(1, 80)),
+    turned=st.tuples(st.booleans(), st.booleans()),
+    symmetric=st.booleans(),
+)
+def test_a_box_is_the_same_whichever_corners_name_it(start, size, turned, symmetric):
+    """Inverted sides are exchanged before the box is widened, on both axes and by either rule."""
+    sides = [(low, low + extent) for low, extent in zip(start, size, strict=True)]
+    named = [side[::-1] if turn else side for side, turn in zip(sides, turned, strict=True)]
+    sample = Sample(
+        name="1",
+        image="a.jpg",
+        depth="a.png",
+        group="a",
+        dataset="gazefollow",
+        head=(named[0][0], named[1][0], named[0][1], named[1][1]),
+        head_unit="pixels",
+        gazes=(),
+        gaze_unit="fractions",
+        eyes=None,
+        inside=False,
+    )
+    found = sample.placed(100, 100, Reading(symmetric_expansion=symmetric)).head
+    far = 0.1 if symmetric else 0.1 * 1.1
+    assert found[:2] == pytest.approx([s - 0.1 * w for s, w in zip(start, size, strict=True)])
+    assert found[2:] == pytest.approx([s + (1 + far) * w for s, w in zip(start, size, strict=True)])
 
 
 # --- VideoAttentionTarget -------------------------------------------------------------------------
@@ -190,6 +237,29 @@ def test_a_folder_without_tracks_is_said(tmp_path):
         read_annotations("videoattentiontarget", tmp_path, "train")
 
 
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ("2.jpg,1,2,30,40,5", "s00.txt, line 2: expected 7 fields, found 6"),
+        ("2.jpg,1,2,30,40,nan,5", "s00.txt, line 2: expected a finite number for gaze x"),
+        ("2.jpg,1,two,30,40,5,5", "s00.txt, line 2: expected a finite number for head y0"),
+    ],
+    ids=["columns", "nan", "text"],
+)
+def test_bad_rows_of_many_tracks_are_a_share_of_the_whole_set(tmp_path, bad, message):
+    """Four bad rows of forty are within the limit, whatever share of a short track each is."""
+    for person in range(4):
+        track = tmp_path / "annotations" / "train" / "Show" / "1_2" / f"s{person:02d}.txt"
+        track.parent.mkdir(parents=True, exist_ok=True)
+        good = [f"{frame}.jpg,1,2,30,40,5,5" for frame in (1, *range(3, 11))]
+        track.write_text("\n".join([good[0], bad, *good[1:]]))
+    with pytest.raises(DataError, match=message):
+        read_annotations("videoattentiontarget", tmp_path, "train")
+    quarantine = Quarantine("quarantine", limit_share=0.1)
+    found = read_annotations("videoattentiontarget", tmp_path, "train", quarantine=quarantine)
+    assert (len(found.samples), len(quarantine.rows)) == (36, 4)
+
+
 # --- GOO-Real -------------------------------------------------------------------------------------
 
 
@@ -218,6 +288,38 @@ def test_a_relative_root_is_the_same(tmp_path, monkeypatch, goo_root):
     monkeypatch.chdir(goo_root.parent)
     relative = read_annotations("goo", Path(goo_root.name), "train").samples
     assert relative == read_annotations("goo", goo_root, "train").samples
+
+
+def test_a_linked_picture_folder_keeps_its_neighbours(tmp_path, goo_root):
+    """Annotations and depth lie beside the link, wherever the pictures are."""
+    (tmp_path / "real").symlink_to(goo_root)
+    rows = [{"filename": "1/a.jpg", "hx": 100, "hy": 150, "gaze_cx": 3, "gaze_cy": 4}]
+    (tmp_path / "testrealhumansNew.pickle").write_bytes(pickle.dumps(rows))
+    (person,) = read_annotations("goo", tmp_path / "other" / ".." / "real", "test").samples
+    assert person.image == str(tmp_path / "real" / "1/a.jpg")
+    assert person.depth == str(tmp_path / "real_depth" / "1/a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"gaze_cx": float("nan")}, "row 1: expected a finite number for gaze_cx"),
+        ({"gaze_cy": -4}, "row 1: expected a gaze inside the 640x480 frame"),
+        ({"hx": None}, "row 1: expected a finite number for hx"),
+        ({"filename": 3}, "row 1: expected a row with a filename"),
+        (
+            {"ann": {"bboxes": [[1, 2, 3, 4]], "labels": [1, 2]}, "gazeIdx": 0},
+            "a label for each box",
+        ),
+        ({"ann": {"bboxes": [[1, 2, 3, 4]], "labels": [1]}, "gazeIdx": -1}, "which is looked at"),
+    ],
+    ids=["nan", "negative", "none", "filename", "labels", "nothing gazed at"],
+)
+def test_a_bad_row_of_goo_is_named(tmp_path, change, message):
+    rows = [{"filename": "1/a.jpg", "hx": 9, "hy": 9, "gaze_cx": 3, "gaze_cy": 4} | change]
+    (tmp_path / "testrealhumansNew.pickle").write_bytes(pickle.dumps(rows))
+    with pytest.raises(DataError, match=message):
+        read_annotations("goo", tmp_path / "pictures", "test")
 
 
 def test_pickled_annotations_become_json_lines(goo_root, tmp_path):
@@ -267,6 +369,27 @@ def test_pickles_of_all_protocols_are_read(tmp_path, protocol):
     (found,) = read_pickled_dicts(path)
     np.testing.assert_array_equal(found["a"], rows[0]["a"])
     assert (found["b"], found["c"]) == (1.5, ["x", (1, None)])
+
+
+def test_pickles_of_older_numpy_and_python_are_read(tmp_path):
+    """Protocol 2 names the modules of numpy 1; Python 2 wrote its text as bytes."""
+    path = tmp_path / "annotations.pickle"
+    older = pickle.dumps([{"a": np.arange(3.0), "b": np.float64(1.5)}], protocol=2)
+    path.write_bytes(older.replace(b"numpy._core.", b"numpy.core."))
+    assert b"numpy.core." in path.read_bytes()
+    (found,) = read_pickled_dicts(path)
+    assert (found["a"].tolist(), found["b"]) == ([0, 1, 2], 1.5)
+    path.write_bytes(b"(lp0\n(dp1\nS'filename'\np2\nS'1/caf\\xe9.jpg'\np3\nsa.")
+    assert read_pickled_dicts(path) == [{"filename": "1/caf\xe9.jpg"}]
+
+
+def test_what_json_cannot_say_is_refused(tmp_path):
+    path = tmp_path / "annotations.pickle"
+    path.write_bytes(pickle.dumps([{"a": {1, 2}}]))
+    out = tmp_path / "out.jsonl"
+    with pytest.raises(DataError, match="set has no JSON form"):
+        goo.command(GooConfig(annotations=path, out=out))
+    assert not out.exists()
 
 
 # --- splits and checks ----------------------------------------------------------------------------
@@ -326,3 +449,12 @@ def test_the_check_lists_everything_in_one_pass(tmp_path, gazefollow_root, capsy
     ):
         assert found in problems
     assert len(problems.splitlines()) >= 5
+
+
+def test_the_check_lists_every_bad_row_where_none_is_good(tmp_path, capsys):
+    root = gazefollow_with(tmp_path, "train/a.jpg,1,2", "train/b.jpg,1,2")
+    assert check.command(CheckConfig(data=root)) == 1
+    page = capsys.readouterr().out
+    assert "line 1: expected 15 fields or more, found 3" in page
+    assert "line 2: expected 15 fields or more, found 3" in page
+    assert "test_annotations_release.txt: cannot be read" in page

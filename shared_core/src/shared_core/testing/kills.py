@@ -89,7 +89,7 @@ def kill_again_and_again(line: Line, run: Path, *, most_updates: int = 40) -> in
     by_chance = [
         (draw.randrange(most_updates), draw.uniform(0.0, 0.1)) for _ in range(RANDOM_KILLS)
     ]
-    moments = [*POINTS, *by_chance]
+    moments: list[str | tuple[int, float]] = [*POINTS, *by_chance]
     draw.shuffle(moments)
     killed_at([*line, "--run", run], "recorded:2")
     assert not Store(run / "checkpoints").steps()  # the next start begins again

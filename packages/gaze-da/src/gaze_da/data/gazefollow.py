@@ -87,9 +87,8 @@ def _person(root: Path, path: Path, rows: Sequence[Row]) -> Sample | None:
             raise DataError(
                 path, f"{len(fields)}", where=where, expected=f"{COLUMNS[split]} fields or more"
             )
-        if (
-            fields[0].partition("/")[0] not in DEPTH_FOLDERS
-        ):  # its depth would be the picture itself
+        # In another folder, a picture would be its own depth.
+        if fields[0].partition("/")[0] not in DEPTH_FOLDERS:
             raise DataError(path, fields[0], where=where, expected="a picture in train/ or test2/")
         inside = split == "test" or _inout(fields[14], path, where)
         if inside is None:
@@ -127,7 +126,13 @@ def _inout(text: str, path: Path, where: str) -> bool | None:
 
 
 def _gaze(point: Point, path: Path, where: str) -> Point:
-    if not all(0 <= value <= 1 for value in point):
+    if min(point) < 0:  # a little more than 1 is the last pixel to every protocol
         found = f"{point[0]:g}, {point[1]:g}"
-        raise DataError(path, found, where=where, expected="a gaze inside the picture, 0 to 1")
+        raise DataError(
+            path,
+            found,
+            where=where,
+            expected="a gaze inside the picture, 0 to 1",
+            remedy="Mend the row, mark it as outside, or leave such rows out: --on-bad-row quarantine.",
+        )
     return point

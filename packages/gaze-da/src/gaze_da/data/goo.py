@@ -52,7 +52,7 @@ def depth_root(root: Path) -> Path:
 
 def _absolute(root: Path) -> Path:
     """Without `..`, and without following links: the folder may be a link to another disk."""
-    return Path(os.path.abspath(root))
+    return Path(os.path.abspath(root))  # noqa: PTH100 - resolve() follows links
 
 
 def read(root: Path, split: Split, quarantine: Quarantine) -> Annotations:

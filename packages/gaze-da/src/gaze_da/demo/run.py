@@ -45,7 +45,7 @@ from shared_core.data.loader import generator
 from shared_core.launch.devices import chosen_device
 from shared_core.reporting.demo import clear, write_demo
 
-PICTURES: Mapping[Split, int] = {"train": 350, "test": 120}
+PICTURES: Mapping[Split, int] = {"train": 320, "test": 100}
 """Of each style: those to learn from, and those to be judged on."""
 
 SEEDS = 5
