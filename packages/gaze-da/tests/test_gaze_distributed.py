@@ -40,7 +40,7 @@ pictures are larger there, and the rate is smaller.
 ALONE = "each for itself"
 """Without synchronised batch statistics: other losses."""
 
-STEPS = 10
+STEPS = 5
 
 
 def train_on_a_rank(orders: list[dict]) -> None:

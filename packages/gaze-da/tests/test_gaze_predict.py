@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import wave
 
 import numpy as np
 import pytest
@@ -145,6 +146,27 @@ def test_depth_that_is_not_finite_is_refused_and_changes_matter(model, picture):
     assert not np.allclose(with_depth.heatmap, without.heatmap)
 
 
+@pytest.mark.parametrize(
+    ("picture", "depth", "message"),
+    [
+        (np.zeros((9, 9), np.uint8), None, "expected RGB pixels"),
+        (np.zeros((9, 9, 3)), None, "expected RGB pixels"),
+        (np.zeros((9, 9, 3), np.uint8), np.ones((9, 9, 1)), "depth of shape"),
+    ],
+)
+def test_pixels_of_another_kind_are_refused(model, picture, depth, message):
+    with pytest.raises(DataError, match=message):
+        predict(model, picture, [(0.1, 0.1, 0.5, 0.5)], depth=depth)
+
+
+def test_an_angle_is_never_minus_180_once_it_is_rounded():
+    person = GazePrediction(
+        person="0", box=(0.1, 0.1, 0.3, 0.4), heatmap=np.zeros((2, 2), np.float32),
+        point=(0.1, 0.2), inside=None, angle=-179.9999,
+    )  # fmt: skip
+    assert person.to_json()["angle"] == 180
+
+
 def test_adapted_networks_predict_and_an_untrained_head_says_nothing(tiny, tmp_path, picture):
     adapted = network(tiny().network, head_da=True, rgb_depth_da=True, inout_trained=False)
     adapted.save_pretrained(tmp_path / "model")
@@ -226,6 +248,55 @@ def test_depth_from_files_is_found_or_said(saved, tmp_path, picture, capsys):
     assert "the depth of 00000000.jpg" in capsys.readouterr().err
 
 
+def test_depth_that_was_made_again_is_used(saved, tmp_path, picture, capsys):
+    path, depth = picture
+    folder = tmp_path / "depth"
+    folder.mkdir()
+    (folder / path.name).write_bytes(depth.read_bytes())
+    line = [path, "--head", "10,8,40,40", "--depth-files", folder]
+    run(saved, tmp_path / "out", *line)
+    Image.open(depth).rotate(180).save(folder / path.name)
+    capsys.readouterr()
+    assert run(saved, tmp_path / "out", *line) == 0
+    assert "there already" not in capsys.readouterr().out
+
+
+def test_a_video_has_no_depth_in_files(saved, tmp_path, capsys):
+    """Else its depth would be black, and nothing would say so."""
+    clip = write_media(tmp_path / "clip.mkv", grey_steps(3))
+    line = [clip, "--head", "5,8,25,30", "--depth-files", tmp_path]
+    assert run(saved, tmp_path / "out", *line) == 1
+    assert "Predict videos with --depth-model" in capsys.readouterr().err
+
+
+def test_a_network_without_depth_says_that_it_ignores_it(tiny, tmp_path, picture, capsys):
+    path, depth = picture
+    network(tiny().network, reading=Reading(depth="none")).save_pretrained(tmp_path / "model")
+    line = [path, "--head", "10,8,40,40"]
+    assert run(tmp_path / "model", tmp_path / "a", *line, "--depth-files", depth.parent) == 0
+    assert "trained without depth" in capsys.readouterr().out
+    assert run(tmp_path / "model", tmp_path / "b", *line) == 0
+    assert "NOTE" not in capsys.readouterr().out
+
+
+def test_a_file_of_sound_alone_is_said(saved, tmp_path, capsys):
+    sound = tmp_path / "sound.wav"
+    with wave.open(str(sound), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(1600))
+    assert run(saved, tmp_path / "out", sound, "--head", "5,8,25,30") == 1
+    assert "sound.wav" in capsys.readouterr().err
+    assert not list((tmp_path / "out").glob("*sound*"))
+
+
+def test_a_box_without_a_frame_holds_for_the_whole_video(tmp_path):
+    boxes = tmp_path / "heads.json"
+    box = {"x0": 1, "y0": 2, "x1": 3, "y1": 4}
+    boxes.write_text(json.dumps([{"source": "a", **box}, {"source": "a", "frame": 2, **box}]))
+    table = HeadTable(boxes)
+    assert [len(table.of(tmp_path / "a.mp4", frame)) for frame in range(4)] == [1, 1, 2, 1]
+
+
 def test_names_that_match_nothing_are_said(saved, tmp_path, picture, capsys):
     heads = tmp_path / "heads.csv"
     heads.write_text("source,x0,y0,x1,y1\nelsewhere.jpg,1,2,30,40\n")
@@ -239,6 +310,8 @@ def test_names_that_match_nothing_are_said(saved, tmp_path, picture, capsys):
         ("source,x0,y0,x1\na.jpg,1,2,3\n", "y1"),
         ("source,x0,y0,x1,y1\na.jpg,1,2,x,4\n", "line 2"),
         ("source,x0,y0,x1,y1\na.jpg,1,2,nan,4\n", "line 2"),
+        ("source,x0,y0,x1,y1\na.jpg,1,2,3,4\na.jpg,3,2,1,4\n", "line 3.*expected a head box"),
+        ("source,x0,y0,x1,y1\na.jpg,1,2,3,2\n", "line 2.*expected a head box"),
     ],
 )
 def test_a_head_file_that_is_wrong_names_its_row(tmp_path, rows, message):
@@ -253,11 +326,19 @@ def test_json_that_holds_no_boxes_names_the_record(tmp_path):
     for content, message in (
         ({"a": 1}, "expected a list"),
         ([{"source": "a", "x0": 1}], "record 0"),
+        ([{"source": "a", "x0": 1, "y0": 5, "x1": 3, "y1": 4}], "record 0"),
         ({"annotations": [{"category_id": 7}], "images": [], "categories": []}, "keypoints"),
     ):
         path.write_text(json.dumps(content))
         with pytest.raises(DataError, match=message):
             HeadTable(path)
+
+
+def test_each_head_on_the_command_line_is_a_person(saved, tmp_path, picture):
+    heads = ["--head", "10,8,40,40", "--head", "60,20,90,60"]
+    assert run(saved, tmp_path / "out", *heads, picture[0]) == 0
+    people = read(tmp_path / "out", "00000000")["frames"][0]["people"]
+    assert [person["person"] for person in people] == ["0", "1"]
 
 
 def test_boxes_of_a_command_line():
@@ -281,6 +362,7 @@ def test_a_head_from_keypoints():
     reach = 0.75 * math.dist((60, 48), (40, 52))
     assert (x0, y0, x1, y1) == pytest.approx((50 - reach, 50 - reach, 50 + reach, 50 + reach))
     assert head_from_keypoints({"nose": (1, 1, 2), "left_eye": (2, 2, 0)}) is None
+    assert head_from_keypoints({"nose": (1, 1, 2), "left_eye": (1, 1, 2)}) is None
 
 
 def test_acceptance_done_2_every_annotated_head_of_real_people_gets_an_overlay(saved, tmp_path):
@@ -316,6 +398,16 @@ def test_people_have_colours_and_who_looks_out_has_no_target():
     assert (out[at_target] == 128).all()
     assert (out != 128).any()
     assert (ground == 128).all()  # the picture that was given is left alone
+
+
+def test_the_report_holds_large_overlays_reduced(saved, tmp_path):
+    draw = np.random.default_rng(0)
+    large = tmp_path / "large.jpg"
+    Image.fromarray(draw.integers(0, 256, (1200, 1600, 3), dtype=np.uint8)).save(large)
+    out = tmp_path / "out"
+    assert run(saved, out, large, "--head", "100,80,400,400") == 0
+    assert Image.open(out / "large_gaze.jpg").size == (1600, 1200)
+    assert (out / "report.html").stat().st_size < (out / "large_gaze.jpg").stat().st_size
 
 
 def vars_of(person):

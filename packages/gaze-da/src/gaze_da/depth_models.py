@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -29,7 +30,7 @@ class DepthModel:
         precision: number format of its weights.
 
     Raises:
-        UsageError: a hub id without a revision.
+        UsageError: a hub id without the commit that is meant, or a folder with one.
         CheckpointError: nothing is there, or it is no depth estimation model.
         MissingExtraError: transformers is not installed.
     """
@@ -43,20 +44,25 @@ class DepthModel:
         precision: Literal["fp32", "bf16", "fp16"] = "fp32",
     ) -> None:
         local = Path(name).is_dir()
-        if not local and revision is None:
+        if local and revision is not None:
+            raise UsageError(f"{name} is a folder here; a revision is for models on the hub.")
+        if not local and not re.fullmatch("[0-9a-f]{7,40}", revision or ""):
             raise UsageError(
                 f"depth model {name}: there is no such folder, and a hub id needs the commit that is "
-                "meant, so that the weights cannot change: --revision, or --depth-revision."
+                "meant, not a branch, so that the weights cannot change: --revision, or "
+                "--depth-revision."
             )
         transformers = require("transformers", "depth", "gaze-da")
+        from safetensors import SafetensorError
+
+        # Said outright, for at a terminal transformers would otherwise ask whether to run foreign code.
+        options = {"revision": revision, "trust_remote_code": False}
         try:
-            self._processor: Any = transformers.AutoImageProcessor.from_pretrained(
-                name, revision=revision
-            )
+            self._processor: Any = transformers.AutoImageProcessor.from_pretrained(name, **options)
             self._model: Any = transformers.AutoModelForDepthEstimation.from_pretrained(
-                name, revision=revision, use_safetensors=True, dtype=_TYPES[precision]
+                name, **options, use_safetensors=True, dtype=_TYPES[precision]
             )
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             reason = str(error).strip().split("\n")[0]
             raise CheckpointError(
                 name,

@@ -85,15 +85,17 @@ class HeadTable:
 
     A CSV with the columns `source,x0,y0,x1,y1` and, optionally, `frame` and `person`; JSON with a list
     of such records; or COCO's person keypoints, whose heads are worked out (`head_from_keypoints`).
+    Without a frame, a box holds for all of them.
 
     Raises:
-        DataError: the file cannot be read or is none of these; names the row.
+        DataError: the file cannot be read or is none of these, or a box is empty, inverted or not
+            finite; names the row.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.from_keypoints = False
-        self._heads: dict[tuple[str, int], list[Head]] = defaultdict(list)
+        self._heads: dict[tuple[str, int | None], list[Head]] = defaultdict(list)
         if path.suffix.lower() == ".json":
             content = read_json(path)
             if isinstance(content, dict) and "annotations" in content:
@@ -106,8 +108,9 @@ class HeadTable:
     def of(self, source: Path, frame: int = 0) -> list[Head]:
         """The heads of a picture, or of one frame of a video."""
         for name in (source.name, source.stem, source.as_posix()):
-            if (name, frame) in self._heads:
-                return self._heads[name, frame]
+            heads = [*self._heads.get((name, None), ()), *self._heads.get((name, frame), ())]
+            if heads:
+                return heads
         return []
 
     def knows(self, source: Path) -> bool:
@@ -122,7 +125,7 @@ class HeadTable:
         columns |= {name: kind for name, kind in (("frame", int), ("person", str))
                     if name.encode() in first}  # fmt: skip
         for line, row in read_csv(self.path, columns):
-            self._add(row, f"row {line}")
+            self._add(row, f"line {line}")
 
     def _read_records(self, content: Any) -> None:
         if not isinstance(content, list):
@@ -132,13 +135,17 @@ class HeadTable:
 
     def _add(self, record: Any, where: str) -> None:
         try:
-            box = tuple(float(record[name]) for name in ("x0", "y0", "x1", "y1"))
-            key = str(record["source"]), int(record.get("frame", 0))
+            x0, y0, x1, y1 = (float(record[name]) for name in ("x0", "y0", "x1", "y1"))
+            frame = record.get("frame")
+            key = str(record["source"]), None if frame is None else int(frame)
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             expected = "source, x0, y0, x1 and y1"
             raise DataError(self.path, str(error), where=where, expected=expected) from error
+        if not (x0 < x1 and y0 < y1 and all(map(math.isfinite, (x0, y0, x1, y1)))):
+            found = f"{x0:g}, {y0:g}, {x1:g}, {y1:g}"
+            raise DataError(self.path, found, where=where, expected="a head box x0 < x1, y0 < y1")
         person = str(record.get("person", len(self._heads[key])))
-        self._heads[key].append(Head(person=person, box=(box[0], box[1], box[2], box[3])))
+        self._heads[key].append(Head(person=person, box=(x0, y0, x1, y1)))
 
     def _read_coco(self, content: Mapping[str, Any]) -> None:
         try:
@@ -150,7 +157,7 @@ class HeadTable:
                 )
                 box = head_from_keypoints(points)
                 if box is not None:
-                    key = files[row["image_id"]], 0
+                    key = files[row["image_id"]], None
                     self._heads[key].append(Head(person=str(row["id"]), box=box))
         except (TypeError, KeyError, ValueError) as error:
             raise DataError(
@@ -174,7 +181,7 @@ def head_from_keypoints(points: Mapping[str, tuple[float, float, float]]) -> Box
         points: x, y and visibility (0: not labelled) by name, in pixels.
 
     Returns:
-        None where fewer than two of the head's points are known.
+        None where fewer than two of the head's points are known, or all lie in one place.
     """
     known = {name: (x, y) for name, (x, y, visible) in points.items() if visible > 0}
     of_head = [known[name] for name in HEAD_POINTS if name in known]
@@ -185,6 +192,8 @@ def head_from_keypoints(points: Mapping[str, tuple[float, float, float]]) -> Box
     reach = spread * (0.75 if has_ear else 1.5)
     if all(name in known for name in SHOULDERS):
         reach = max(reach, 0.3 * math.dist(*(known[name] for name in SHOULDERS)))
+    if not reach:
+        return None
     x, y = (sum(values) / len(of_head) for values in zip(*of_head, strict=True))
     return (x - reach, y - reach, x + reach, y + reach)
 

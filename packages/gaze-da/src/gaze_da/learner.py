@@ -70,7 +70,7 @@ class GazeLearner(Learner):
         self.val_dataset: DatasetName = val.samples[0].dataset
         self.score_name = SCORES[self.val_dataset]
         self.model = self.network = GazeModel(config.for_model())
-        initialise(self.network, generator(config.seed))
+        initialise(self.network, generator(config.seed), drawn_slope=config.compat.initial_slope)
         self.notes: list[str] = []
         if config.init_weights is not None:
             self.notes = load_initial(self.network, config.init_weights)

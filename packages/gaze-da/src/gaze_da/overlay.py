@@ -71,7 +71,8 @@ def _mark(
     if _is_out(person):
         _dashed(picture, (x0, y0, x1, y1), colour, thickness)
         size = thickness / 4
-        place = (max(x0, 0), max(y0 - 2 * thickness, 10 * thickness))
+        long = cv2.getTextSize("out", cv2.FONT_HERSHEY_SIMPLEX, size, thickness)[0][0]
+        place = (max(min(x0, width - long), 0), max(y0 - 2 * thickness, 10 * thickness))
         for ink, thick in (((0, 0, 0), 3 * thickness // 2 + 2), (colour, max(1, thickness // 2))):
             cv2.putText(
                 picture, "out", place, cv2.FONT_HERSHEY_SIMPLEX, size, ink, thick, cv2.LINE_AA

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -51,6 +52,10 @@ FRAMES_AT_ONCE = 8
 
 UNTRAINED = "the model's in/out head was never trained: whether the target is inside is not known"
 NO_DEPTH = "no depth was given: the network saw black instead, and predicts worse than it can"
+DEPTH_UNUSED = "the model was trained without depth: the depth that was given is not used"
+
+LARGEST_IN_REPORT = 960
+"""Pixels of the longer side of a picture in the report, so that a page of many pictures opens."""
 
 COLUMNS = (
     "source", "frame", "time_s", "person", "x0", "y0", "x1", "y1", "x", "y", "inside", "angle"
@@ -81,12 +86,13 @@ class GazePrediction:
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the heat map."""
+        angle = round(self.angle, 3)
         return {
             "person": self.person,
             "box": [round(float(value), 6) for value in self.box],
             "point": [round(float(value), 6) for value in self.point],
             "inside": None if self.inside is None else round(self.inside, 6),
-            "angle": round(self.angle, 3),
+            "angle": 180.0 if angle == -180.0 else angle,
         }
 
 
@@ -114,7 +120,7 @@ def predict(
 
     Raises:
         DataError: a file is missing or damaged, a head box is empty or outside the picture, or the
-            depth is not finite.
+            depth is not finite or no map.
         NonFiniteError: the network predicts a value that is not finite.
     """
     name = Path(picture) if isinstance(picture, Path | str) else Path("picture")
@@ -127,7 +133,12 @@ def predict(
 def _opened(picture: Path | str | Image.Image | np.ndarray) -> Image.Image:
     if isinstance(picture, Path | str):
         return open_picture(picture)
-    return Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture.convert("RGB")
+    if isinstance(picture, Image.Image):
+        return picture.convert("RGB")
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        found = f"{picture.dtype} {list(picture.shape)}"
+        raise DataError("picture", found, expected="RGB pixels, uint8 [height, width, 3]")
+    return Image.fromarray(picture)
 
 
 def _depth_map(depth: Depth, image: Image.Image, name: Path) -> np.ndarray | None:
@@ -138,6 +149,8 @@ def _depth_map(depth: Depth, image: Image.Image, name: Path) -> np.ndarray | Non
         return depth_picture(depth([np.array(image)])[0])
     if isinstance(depth, Path | str):
         return read_depth(depth)
+    if depth.ndim != 2:
+        raise DataError(name, f"depth of shape {list(depth.shape)}", expected="[height, width]")
     if not np.isfinite(depth).all():
         raise DataError(name, "values that are not finite", expected="a depth map of numbers")
     return depth if depth.dtype in (np.uint8, np.uint16) else depth_picture(depth)
@@ -262,35 +275,37 @@ class _Command:
         self.detector: Detector | None = None
         if self.table is None and not self.given:
             self.detector = detector(config.detector, config.detector_weights)
+        self.reads_depth = model.config.reading.depth == "files"
         self.depth_model = None
-        if config.depth_model is not None:
+        if config.depth_model is not None and self.reads_depth:
             device = chosen_device(config.device)
             self.depth_model = DepthModel(
                 config.depth_model, revision=config.depth_revision, device=device
             )
-        self.has_depth = self.depth_model is not None or config.depth_files is not None
-        if not self.has_depth and model.config.reading.depth == "files":
-            self.notes.append(NO_DEPTH)
+        given = config.depth_model is not None or config.depth_files is not None
+        if given != self.reads_depth:
+            self.notes.append(DEPTH_UNUSED if given else NO_DEPTH)
         self._network = digest(model)
 
     def depends_on(self, source: Path) -> dict[str, Any]:
-        config = self.config
+        config, depth_file = self.config, self._depth_file(source)
         return {
             "bytes": source.stat().st_size,
             "network": self._network,
-            "heads": None if config.heads is None else _stamp(config.heads),
+            "heads": config.heads and _stamp(config.heads),
             "head": list(config.head),
             "units": config.units,
             "detector": None if self.detector is None else config.detector,
+            "detector_weights": config.detector_weights and str(config.detector_weights),
             "detect_every": config.detect_every,
             "every": config.every,
             "depth": None if self.depth_model is None else self.depth_model.name,
-            "depth_files": None if config.depth_files is None else str(config.depth_files),
+            "depth_file": depth_file and _stamp(depth_file),
         }
 
     def picture(self, source: Path) -> tuple[_Seen, Image.Image]:
         image = open_picture(source)
-        depth = _depth_map(self._depth_of(source), image, source)
+        depth = _depth_map(self.depth_model or self._depth_file(source), image, source)
         heads = self._heads(source, 0, image.size, np.asarray(image))
         return _Seen(0, None, self._look(image, heads, depth, source)), image
 
@@ -348,9 +363,16 @@ class _Command:
     ) -> list[GazePrediction]:
         return _predicted(self.model, image, heads, depth, source, self.config.batch_size)
 
-    def _depth_of(self, source: Path) -> Depth:
-        if self.config.depth_files is None:
-            return self.depth_model
+    def _depth_file(self, source: Path) -> Path | None:
+        if self.config.depth_files is None or not self.reads_depth:
+            return None
+        if _is_video(source):
+            raise DataError(
+                source,
+                "a video",
+                expected="a picture, for files hold the depth of one picture each",
+                remedy="Predict videos with --depth-model, or without depth.",
+            )
         for suffix in (source.suffix, ".png", ".jpg"):
             candidate = self.config.depth_files / f"{source.stem}{suffix}"
             if candidate.is_file():
@@ -456,7 +478,8 @@ def _write_video(source: Path, shared: _Command) -> list[_Seen]:
     seen: list[_Seen] = []
     if not config.overlay:
         return [found for _, found in shared.video(source) if found is not None]
-    rate = probe(source).video[0].rate
+    # Of a file without moving pictures, `frames` says so.
+    rate = next((stream.rate for stream in probe(source).video), 1.0)
     with VideoWriter(_overlay_path(source, config), rate=rate) as writer:
         for frame, found in shared.video(source):
             if found is not None:
@@ -496,7 +519,7 @@ def _show(page: Page, source: Path, config: PredictConfig) -> None:
     section = page.section(source.name)
     overlay = _overlay_path(source, config)
     if config.overlay and not _is_video(source):
-        section.picture(overlay.read_bytes(), MEDIA_TYPES[".jpg"], alt=f"gaze in {source.name}")
+        section.picture(_reduced(overlay), MEDIA_TYPES[".jpg"], alt=f"gaze in {source.name}")
     elif config.overlay:
         section.link(overlay.name, overlay.name)
     first = content["frames"][0]["people"] if content["frames"] else []
@@ -506,3 +529,14 @@ def _show(page: Page, source: Path, config: PredictConfig) -> None:
             [[p["person"], *p["point"], p["inside"], p["angle"]] for p in first],
             caption="Fractions of the picture; degrees, 0 to the right, 90 down.",
         )
+
+
+def _reduced(overlay: Path) -> bytes:
+    """The bytes of an overlay as the report shows it."""
+    picture = open_picture(overlay)
+    if max(picture.size) <= LARGEST_IN_REPORT:
+        return overlay.read_bytes()
+    picture.thumbnail((LARGEST_IN_REPORT, LARGEST_IN_REPORT))
+    content = io.BytesIO()
+    picture.save(content, "JPEG", quality=85)
+    return content.getvalue()

@@ -120,8 +120,10 @@ class PredictConfig:
     """Folder for the results; what lies there already, of the same settings, is passed over."""
     heads: Path | None = None
     """CSV (source,frame,person,x0,y0,x1,y1) or JSON with head boxes; nothing is detected then."""
-    head: tuple[str, ...] = ()
-    """Head boxes on the command line, each X0,Y0,X1,Y1, for a single picture."""
+    head: Annotated[
+        tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="X0,Y0,X1,Y1")
+    ] = ()
+    """A head box of the only source, for all frames of a video; give it once for each person."""
     units: Literal["pixels", "fractions"] = "pixels"
     """Units of the head boxes that are given."""
     detector: Literal["cascade", "yunet"] = "cascade"

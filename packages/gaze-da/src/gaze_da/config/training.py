@@ -153,6 +153,8 @@ class Compat:
     """Heat maps are truncated toward zero: shifted near the left and top border, NaN far outside."""
     colour_order: bool = False
     """Colours change before pictures are shrunk, in the loader, as Pillow does it."""
+    initial_slope: bool = False
+    """The single weight of the heat map's last layer is drawn: half of all seeds start upside down."""
     select_on_test: bool = False
     """The test set chooses the checkpoint."""
 

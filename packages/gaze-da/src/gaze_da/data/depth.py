@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -56,16 +57,33 @@ def roots(config: DepthConfig) -> list[Job]:
 
 
 def jobs(pictures: Path, depth: Path, kind: str) -> list[Job]:
-    """Every picture below a folder, sorted, and the file of its depth."""
+    """Every picture below a folder, sorted, and the file of its depth, which may lie below it too.
+
+    Raises:
+        DataError: two pictures would have one file of depth.
+    """
+    made = depth.resolve()
     found = sorted(
         path
         for path in pictures.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+        if path.suffix.lower() in SUFFIXES
+        and not path.name.startswith(".")
+        and made not in path.resolve().parents
     )
-    outputs = [depth / path.relative_to(pictures) for path in found]
-    if kind != "jpg":
-        outputs = [path.with_suffix(".png") for path in outputs]
-    return list(zip(found, outputs, strict=True))
+    picture_of: dict[Path, Path] = {}
+    for path in found:
+        output = depth / path.relative_to(pictures)
+        if kind != "jpg":
+            output = output.with_suffix(".png")
+        other = picture_of.setdefault(output, path)
+        if other is not path:
+            raise DataError(
+                path,
+                f"{other.name} beside it, whose depth would be the same {output.name}",
+                expected="pictures whose names differ in more than the suffix",
+                remedy="Rename one, or write --format jpg, which keeps the suffix.",
+            )
+    return [(path, output) for output, path in picture_of.items()]
 
 
 def command(config: DepthConfig) -> int:
@@ -80,9 +98,11 @@ def command(config: DepthConfig) -> int:
     made_by = {"model": model.name, "format": config.format, "precision": config.precision}
     todo: list[Job] = []
     done = 0
-    for pictures, depth in places:
+    found = [jobs(pictures, depth, config.format) for pictures, depth in places]
+    if not any(found):
+        raise DataError(config.data, "none", expected="pictures in it")
+    for (_, depth), every in zip(places, found, strict=True):
         _refuse_a_mixture(depth, made_by)
-        every = jobs(pictures, depth, config.format)
         open_ones = [job for job in every if not job[1].is_file()]
         done += len(every) - len(open_ones)
         todo += open_ones
@@ -124,7 +144,9 @@ def make(todo: Sequence[Job], model: DepthModel, config: DepthConfig) -> list[Da
     with ThreadPoolExecutor(config.workers) as threads, progress:
         task = progress.add_task("depth", total=len(todo))
         writing: deque[Future[None]] = deque()
-        decoded = _decoded(todo, threads, 2 * config.batch_size)
+        # A user's own pictures are looked at upright; data sets count pixels as they are stored.
+        read = partial(_read, upright=config.dataset == "folder")
+        decoded = _decoded(todo, read, threads, 2 * config.batch_size)
         while batch := list(islice(decoded, config.batch_size)):
             errors += [found for _, found in batch if isinstance(found, DataError)]
             good = [(job, found) for job, found in batch if isinstance(found, np.ndarray)]
@@ -140,12 +162,15 @@ def make(todo: Sequence[Job], model: DepthModel, config: DepthConfig) -> list[Da
 
 
 def _decoded(
-    todo: Sequence[Job], threads: ThreadPoolExecutor, ahead: int
+    todo: Sequence[Job],
+    read: Callable[[Path], np.ndarray],
+    threads: ThreadPoolExecutor,
+    ahead: int,
 ) -> Iterator[tuple[Job, np.ndarray | DataError]]:
     """Each picture, or why it cannot be read, in order."""
     waiting: deque[tuple[Job, Future[np.ndarray]]] = deque()
     for job in todo:
-        waiting.append((job, threads.submit(_read, job[0])))
+        waiting.append((job, threads.submit(read, job[0])))
         if len(waiting) > ahead:
             yield _answer(*waiting.popleft())
     while waiting:
@@ -159,8 +184,8 @@ def _answer(job: Job, reading: Future[np.ndarray]) -> tuple[Job, np.ndarray | Da
         return job, error
 
 
-def _read(path: Path) -> np.ndarray:
-    return np.array(open_picture(path, upright=False))
+def _read(path: Path, *, upright: bool) -> np.ndarray:
+    return np.array(open_picture(path, upright=upright))
 
 
 def _write(path: Path, depth: np.ndarray, kind: str) -> None:

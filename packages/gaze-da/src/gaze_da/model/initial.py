@@ -9,9 +9,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gaze_da.model.adaptation import DomainClassifier, Reconstruction
+from gaze_da.model.heads import Decoder
+
+FIRST_SLOPE = 0.3
+"""Weight that the last layer of the heat map starts with."""
 
 
-def initialise(model: nn.Module, generator: torch.Generator) -> None:
+def initialise(model: nn.Module, generator: torch.Generator, *, drawn_slope: bool = True) -> None:
     """Draw all weights anew, in place.
 
     Convolutions: normal of deviation sqrt(2 / (kernel area x channels out)). Their biases and linear
@@ -21,6 +25,10 @@ def initialise(model: nn.Module, generator: torch.Generator) -> None:
     Args:
         model: on the CPU, where the generator is.
         generator: source of all draws.
+        drawn_slope: draw the last layer of the heat map too, as the paper has it. It is a single
+            weight and a bias, so that half of all seeds start with a map turned upside down and far
+            from 0. Else it starts at `FIRST_SLOPE` and 0: near the zeros that most cells have to
+            become.
     """
     adapting = [
         inner
@@ -40,6 +48,17 @@ def initialise(model: nn.Module, generator: torch.Generator) -> None:
                 _uniform(module.bias, module.weight, generator)
             case _BatchNorm():
                 module.reset_parameters()
+    if not drawn_slope:
+        for module in model.modules():
+            if isinstance(module, Decoder):
+                _start_near_zero(module.conv4)
+
+
+@torch.no_grad()
+def _start_near_zero(last: nn.Conv2d) -> None:
+    last.weight.fill_(FIRST_SLOPE)
+    if last.bias is not None:
+        last.bias.zero_()
 
 
 def _uniform(values: Tensor | None, weight: Tensor, generator: torch.Generator) -> None:
