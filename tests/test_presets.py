@@ -43,7 +43,8 @@ def parsed(cls, line, **where):
     try:
         return parse(cls, line, **where)
     except ConfigError as error:
-        assert "found None" in str(error)
+        if "found None" not in str(error):
+            raise
         return parse(cls, [*line, *folder(error.field)], **where)
 
 
