@@ -19,8 +19,8 @@ class DepthConfig:
 
     data: Path
     """Root of the data set, or the folder."""
-    model: Annotated[str, tyro.conf.arg(metavar="FOLDER|HUB_ID")] = "Intel/dpt-large"
-    """Depth estimation model of transformers: a local folder or a hub id."""
+    model: Annotated[str, tyro.conf.arg(metavar="FOLDER|HUB_ID")]
+    """Depth estimation model of transformers: a local folder or a hub id (authors: Intel/dpt-large)."""
     revision: str | None = None
     """Commit of the hub repository; needed for a hub id, so that the weights cannot change."""
     dataset: Literal["gazefollow", "videoattentiontarget", "goo", "folder"] = "folder"

@@ -145,7 +145,8 @@ class Compat:
     alignment: bool = False
     """Depth and eye points stay where they are when the picture is cropped or mirrored."""
     jitter_leak: bool = False
-    """On GazeFollow each jitter replaces the expansion of all items that come after it."""
+    """On GazeFollow each jitter replaces the expansion of all items that come after it. What leaks is
+    not saved: such a run does not resume to the same bits."""
     outside_crop: bool = False
     """The crop of a picture whose target lies outside starts at minus its size, and heat maps are drawn
     for such targets."""
