@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import collections
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from shared_core.data.media import av
 from shared_core.data.video import Frame, VideoWriter, frame_times, frames, probe
 from shared_core.errors import DataError
 from shared_core.testing.data import shared_data
@@ -103,6 +105,21 @@ def test_probe_tells_the_streams():
     assert [(s.width, s.height, s.frames) for s in info.video] == [(320, 180, 325), (480, 270, 390)]
     assert [s.rate for s in info.audio] == [8000, 16000]
     assert info.video[1].rate == pytest.approx(30000 / 1001)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("sample_aspect", [None, Fraction(2), Fraction(161, 160)])
+def test_probe_tells_the_shape_of_a_pixel(tmp_path, suffix, sample_aspect):
+    video = tmp_path / f"v{suffix}"
+    with av.open(str(video), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        if sample_aspect is not None:
+            stream.codec_context.sample_aspect_ratio = sample_aspect
+        for image in grey_steps(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    assert probe(video).video[0].sample_aspect == float(sample_aspect or 1)
 
 
 @pytest.mark.parametrize(

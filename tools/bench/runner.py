@@ -26,7 +26,14 @@ _DESCRIPTION = (
     "bound is missed or a ratio is more than 15 percent worse than in the previous run."
 )
 _LARGEST_FALL = 0.15
-_NO_BENCHMARKS = {"__main__", "runner", "straightforward", "straightforward_gaze", "timing"}
+_NO_BENCHMARKS = {
+    "__main__",
+    "runner",
+    "straightforward",
+    "straightforward_asal",
+    "straightforward_gaze",
+    "timing",
+}
 _LIBRARIES = ("numpy", "scipy", "torch", "torchmetrics")
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from torch import nn
 
@@ -71,18 +71,29 @@ def is_finished(result: Path, depends_on: Mapping[str, Any]) -> bool:
     return isinstance(content, dict) and content.get(DEPENDS_ON) == depends_on
 
 
+class Named(Protocol):
+    """A file, or anything else that a command works on."""
+
+    @property
+    def name(self) -> str:
+        """How it is called in messages."""
+
+
+Source = TypeVar("Source", bound=Named)
+
+
 def each(
-    sources: Sequence[Path],
-    work: Callable[[Path, str], None],
-    failed: Callable[[Path, UserError], None],
+    sources: Sequence[Source],
+    work: Callable[[Source, str], None],
+    failed: Callable[[Source, UserError], None],
     *,
     program: str,
 ) -> int:
     """Work on each source by itself: one that cannot be used does not stop the others.
 
     Args:
-        sources: files.
-        work: takes a file and how it is called in messages, such as `[2/7] clip.mp4`.
+        sources: files, or what else has a name.
+        work: takes one and how it is called in messages, such as `[2/7] clip.mp4`.
         failed: is told of a file that cannot be used, after the message was printed.
         program: begins each message.
 

@@ -18,7 +18,7 @@ from gaze_da.data.views import views
 from gaze_da.model.network import GazeModel
 from gaze_da.protocols import COLUMNS, UPSTREAM_FRACTION, USUAL, Table, item_scores, measures
 from shared_core.commands import say
-from shared_core.data.loader import KeyedLoader
+from shared_core.data.loader import KeyedLoader, NeighboursPlan
 from shared_core.data.quarantine import Quarantine
 from shared_core.data.tables import write_csv, write_json
 from shared_core.errors import UsageError
@@ -80,25 +80,6 @@ def centre_prior(cells: int) -> Prior:
     return Prior(torch.exp(-squares / (2 * 0.25**2)))
 
 
-@dataclass(frozen=True)
-class _Blocks:
-    """Batches of neighbours, dealt whole to the processes.
-
-    What an item owes to its batch mates then does not depend on how many share the work.
-    """
-
-    size: int
-    batch_size: int
-    rank: int
-    world: int
-
-    def batches(self, epoch: int) -> Sequence[Sequence[int]]:  # noqa: ARG002
-        """This process's batches."""
-        starts = range(0, self.size, self.batch_size)
-        whole = [range(s, min(s + self.batch_size, self.size)) for s in starts]
-        return whole[self.rank :: self.world]
-
-
 def score_tables(
     predict: Predictor,
     dataset: GazeDataset,
@@ -130,7 +111,7 @@ def score_tables(
         NonFiniteError: a prediction is not finite.
     """
     tables = {name: np.zeros((len(dataset), len(COLUMNS))) for name in protocols}
-    plan = _Blocks(len(dataset), batch_size, rank, world)
+    plan = NeighboursPlan(len(dataset), batch_size, rank, world)
     for rows in (blocks := plan.batches(0)):
         for table in tables.values():
             table[list(rows)] = np.nan

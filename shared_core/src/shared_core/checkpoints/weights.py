@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import pickle
 import pickletools
@@ -12,6 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -27,6 +29,23 @@ _WRAPPERS = (
 )  # where frameworks put the weights in a `.pth`
 _BEGINNING = 1 << 20  # bytes of a pickle in which the first name it asks for is looked for
 _SHOWN = 8  # keys listed in a message before "and n more"
+
+
+def _numpy_scalars() -> tuple[Any, ...]:
+    scalar: Any = np.float64(0).__reduce__()[0]
+    kinds = ("Float16", "Float32", "Float64", "Int32", "Int64", "Bool")
+    dtypes = (getattr(np.dtypes, f"{kind}DType") for kind in kinds)
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    return (
+        *((scalar, name) for name in names),
+        (codecs.encode, "_codecs.encode"),
+        np.dtype,
+        *dtypes,
+    )
+
+
+NUMPY_SCALARS = _numpy_scalars()
+"""What a file needs that holds numpy's numbers beside its tensors: none of it runs anything."""
 
 
 def save_weights(
@@ -96,7 +115,7 @@ def load_metadata(path: Path) -> dict[str, str]:
         raise CheckpointError(path, f"not a readable safetensors file ({error})") from error
 
 
-def load_legacy(path: Path, *, classes: Sequence[type] = ()) -> dict[str, Tensor]:
+def load_legacy(path: Path, *, classes: Sequence[Any] = ()) -> dict[str, Tensor]:
     """Read the weights of a `.pth` or `.pt` file that somebody else made, running none of its code.
 
     Args:
@@ -114,13 +133,14 @@ def load_legacy(path: Path, *, classes: Sequence[type] = ()) -> dict[str, Tensor
     return weights_in(read_legacy(path, classes=classes), path)
 
 
-def read_legacy(path: Path, *, classes: Sequence[type] = ()) -> Any:
+def read_legacy(path: Path, *, classes: Sequence[Any] = ()) -> Any:
     """Read all that a `.pth` or `.pt` file holds, on the CPU, running none of its code.
 
     Args:
         path: the file.
-        classes: harmless ones of which the file may hold instances, such as loss modules. An
-            instance is made without its constructor, and gets the attributes that the file gives.
+        classes: harmless ones of which the file may hold instances, such as loss modules, or
+            `NUMPY_SCALARS`. An instance is made without its constructor, and gets the attributes that
+            the file gives.
 
     Raises:
         CheckpointError: the file needs code to be run, is damaged, or unpacks to more than its size.

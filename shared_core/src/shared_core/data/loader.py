@@ -120,6 +120,25 @@ class SequentialPlan:
         return _Cut(torch.arange(self.size), self.batch_size, drop_last=False)
 
 
+@dataclass(frozen=True)
+class NeighboursPlan:
+    """Every item once, in batches of neighbours that are dealt whole to the processes: for judging.
+
+    What an item owes to its batch mates then does not depend on how many share the work.
+    """
+
+    size: int
+    batch_size: int
+    rank: int
+    world: int
+
+    def batches(self, epoch: int) -> Sequence[Sequence[int]]:  # noqa: ARG002
+        """This process's batches."""
+        starts = range(0, self.size, self.batch_size)
+        whole = [range(s, min(s + self.batch_size, self.size)) for s in starts]
+        return whole[self.rank :: self.world]
+
+
 class _Cut(Sequence[Sequence[int]]):
     """An order cut into batches when they are asked for: millions of items stay one tensor."""
 

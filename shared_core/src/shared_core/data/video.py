@@ -36,6 +36,8 @@ class VideoStream:
     width: int
     """Pixels as stored; `frames` also turns the picture as the file asks."""
     height: int
+    sample_aspect: float
+    """Width of a pixel over its height, as it is to be shown; 1 where the file does not say."""
     rate: float
     """Mean frames per second."""
     frames: int | None
@@ -91,6 +93,7 @@ def probe(path: Path | str) -> VideoInfo:
                     codec=stream.codec_context.name,
                     width=stream.width,
                     height=stream.height,
+                    sample_aspect=float(stream.sample_aspect_ratio or 1),
                     rate=float(_rate(stream)),
                     frames=stream.frames or None,
                     end_s=_stated_end(stream),

@@ -60,9 +60,13 @@ class ConnectedBatchNorm(_BatchNorm):
         share = (
             1 / self.num_batches_tracked.clamp(min=1) if self.momentum is None else self.momentum
         )
-        unbiased = variance * count / (count - 1).clamp(min=1)
+        variance = self.unbiased(variance, count)
         self.running_mean.lerp_(mean.to(self.running_mean), counts * share)
-        self.running_var.lerp_(unbiased.to(self.running_var), counts * share)
+        self.running_var.lerp_(variance.to(self.running_var), counts * share)
+
+    def unbiased(self, variance: Tensor, count: Tensor) -> Tensor:
+        """What the running variance learns from a batch's, over `count` rows."""
+        return variance * count / (count - 1).clamp(min=1)
 
 
 def synchronise(module: nn.Module) -> nn.Module:

@@ -74,21 +74,39 @@ class ItemScore:
         prediction: one score an item.
         target: of the same length.
         metric: prediction and target to a 0-d tensor: `srcc`, `krcc`, `plcc`, `rmse`, `mae`, `ccc`.
-        noun: what the items are.
+        noun: what the groups are.
+        groups: the group of each item, numbered from 0, such as the video that it was cut from; None:
+            each item is a group of its own.
     """
 
     prediction: Real[Tensor, " n"]
     target: Real[Tensor, " n"]
     metric: Callable[[Tensor, Tensor], Tensor]
     noun: str = "items"
+    groups: Int64[Tensor, " n"] | None = None
+
+    @cached_property
+    def _members(self) -> list[Tensor] | None:
+        """The items of each group; None where each is its own."""
+        if self.groups is None:
+            return None
+        return [
+            (self.groups == number).nonzero()[:, 0] for number in range(int(self.groups.max()) + 1)
+        ]
 
     def __len__(self) -> int:
-        return len(self.prediction)
+        return len(self.prediction if self._members is None else self._members)
 
-    def __call__(self, drawn: Int64[Tensor, " samples n"]) -> Float64[Tensor, " samples"]:
+    def __call__(self, drawn: Int64[Tensor, " samples groups"]) -> Float64[Tensor, " samples"]:
         """The metric of each resample."""
         prediction, target = self.prediction.cpu(), self.target.cpu()
-        return torch.stack([self.metric(prediction[i], target[i]) for i in drawn])
+        members = self._members
+        items = (
+            list(drawn)
+            if members is None
+            else [torch.cat([members[number] for number in row]) for row in drawn.tolist()]
+        )
+        return torch.stack([self.metric(prediction[i], target[i]) for i in items])
 
 
 @dataclass(frozen=True)
@@ -199,6 +217,20 @@ def _interval(
             for done in range(0, samples, rows)
         ]
     )
+    return percentile_interval(values, groups, level=level)
+
+
+def percentile_interval(
+    values: Float64[Tensor, " samples"], groups: int, *, level: float = 0.95
+) -> Interval:
+    """The middle of the scores of resamples; none where more than 5 percent are undefined (NaN).
+
+    Args:
+        values: a score a resample.
+        groups: how many groups were drawn from.
+        level: share of the resamples inside the interval.
+    """
+    samples = len(values)
     defined = values[~values.isnan()]
     if len(defined) < (1 - _LARGEST_UNDEFINED_SHARE) * samples:
         return Interval.undefined(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import chain
 
@@ -21,6 +21,7 @@ from gaze_da.method.boxes import Box, Point
 from gaze_da.method.targets import head_mask, heat_map
 from shared_core.data.images import image_size, open_picture
 from shared_core.data.loader import PADDING, ItemKey
+from shared_core.data.rows import Rows
 
 ABSENT = -1.0
 """Coordinate of a gaze that is not there."""
@@ -36,7 +37,7 @@ MOST_DRAWS = 16
 
 
 @dataclass(frozen=True)
-class GazeBatch:
+class GazeBatch(Rows):
     """People in pictures, a row each.
 
     Attributes:
@@ -68,30 +69,6 @@ class GazeBatch:
     valid: Bool[Tensor, " B"]
     index: Int64[Tensor, " B"]
     names: tuple[str, ...]
-
-    def __len__(self) -> int:
-        """Number of rows that count: what throughput counts."""
-        return int(self.valid.sum())
-
-    def to(self, device: torch.device | str) -> GazeBatch:
-        """The same batch on a device."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
-
-    def pin_memory(self) -> GazeBatch:
-        """The same batch in page-locked memory."""
-        return self._each(Tensor.pin_memory)
-
-    def that_count(self) -> GazeBatch:
-        """Only the rows that are valid."""
-        if bool(self.valid.all()):
-            return self
-        kept = self._each(lambda tensor: tensor[self.valid])
-        names = tuple(n for n, ok in zip(self.names, self.valid.tolist(), strict=True) if ok)
-        return GazeBatch(**{**vars(kept), "names": names})
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> GazeBatch:
-        tensors = {f.name: change(getattr(self, f.name)) for f in fields(self) if f.name != "names"}
-        return GazeBatch(**tensors, names=self.names)
 
 
 Item = GazeBatch

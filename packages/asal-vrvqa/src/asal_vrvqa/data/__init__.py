@@ -1,0 +1,1 @@
+"""What goes in: the labels, the splits, the frames, and the batches made of them."""

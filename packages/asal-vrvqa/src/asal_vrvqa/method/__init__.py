@@ -1,0 +1,1 @@
+"""What the paper adds: its losses, and the memory of the past."""
