@@ -80,7 +80,7 @@ def test_what_replay_changes_is_claimed_where_its_interval_says_so(forgetful):
 
 def test_one_seed_claims_nothing_about_two_memories(forgetful):
     assert claim_of_asal(forgetful) == "Whether ASAL is better than plain replay, `--full` asks."
-    of_seeds = [contender(n, k, seeds=4) for n, k in (("finetune", 0), ("er", 0.5), ("asal", 1.0))]
+    of_seeds = [contender(n, k, seeds=3) for n, k in (("finetune", 0), ("er", 0.5), ("asal", 1.0))]
     assert "it is better here" in claim_of_asal(of_seeds)
     worse = [of_seeds[0], replace(of_seeds[2], name="er"), replace(of_seeds[1], name="asal")]
     assert "was not shown to be better" in claim_of_asal(worse)
@@ -100,6 +100,7 @@ def test_the_baselines_are_named(forgetful):
 def test_the_demo_runs_and_writes_its_report(tmp_path, monkeypatch, capsys):
     """With few panoramas and one epoch: everything but the learning."""
     monkeypatch.setattr(run, "SOURCES", 5)
+    monkeypatch.setattr(run, "JOBS", 1)  # starting processes takes longer than these runs
     monkeypatch.setattr("shared_core.training.folder.run_report", lambda folder: None)
     settings = run._settings
     monkeypatch.setattr(run, "_settings", lambda config: replace(settings(config), epochs=1))

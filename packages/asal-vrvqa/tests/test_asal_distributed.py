@@ -34,14 +34,17 @@ KINDS = {
         "replay": Replay(buffer_size=6, minibatch=3, joint_step=True),
     },
     "er": {"strategy": "er"},
-    "derpp": {"strategy": "derpp"},
-    "agem": {"strategy": "agem"},
-    "magr": {"strategy": "magr"},
 }
+SELDOM = {name: {"strategy": name} for name in ("derpp", "agem", "magr")}
 """`idle`: the second process has no clip in the second micro-batch."""
 
 ALONE = "each for itself"
 """Without synchronised statistics and global losses."""
+
+
+def all_gradients_on_a_rank(orders: list[dict]) -> list[dict]:
+    """Of several runs, one after another."""
+    return [gradients_on_a_rank(order) for order in orders]
 
 
 def gradients_on_a_rank(order: dict) -> dict:
@@ -82,7 +85,7 @@ def config(tiny, tmp_path_factory):
 
     def settings(kind, processes, **changes):
         plain = {"epochs": 1, "lr": 3e-7, "run": folder / f"{kind}-{processes}"}
-        return tiny(**{**plain, **KINDS[kind], **changes})
+        return tiny(**{**plain, **(KINDS | SELDOM)[kind], **changes})
 
     return settings
 
@@ -96,11 +99,32 @@ def two(config):
     run_ranks(train_on_a_rank, arguments={"orders": orders}, connect=False, timeout=280)
 
 
+@pytest.fixture(scope="module")
+def one(config):
+    """All runs in one process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shared_core.training.folder.run_report", lambda folder: None)
+        for kind in KINDS:
+            train(config(kind, 1))
+
+
+@pytest.fixture(scope="module")
+def gradients(config, tmp_path_factory):
+    """By kind: of one process, and of each of two."""
+    kinds, folder = ("asal", "uneven", "idle"), tmp_path_factory.mktemp("gradients")
+    orders = [
+        to_dict(config(kind, 2, run=folder / kind, loss="mix", mse_weight=0.1)) for kind in kinds
+    ]
+    single = all_gradients_on_a_rank(orders)
+    both = run_ranks(
+        all_gradients_on_a_rank, arguments={"orders": orders}, connect=False, timeout=200
+    )
+    return {kind: (single[n], [rank[n] for rank in both]) for n, kind in enumerate(kinds)}
+
+
 @pytest.mark.parametrize("kind", ["asal", "uneven", "idle"])
-def test_acceptance_29_two_processes_make_the_gradients_of_one(config, tmp_path, kind):
-    order = to_dict(config(kind, 2, run=tmp_path / "run", loss="mix", mse_weight=0.1))
-    single = gradients_on_a_rank(order)
-    both = run_ranks(gradients_on_a_rank, arguments={"order": order}, connect=False, timeout=120)
+def test_acceptance_29_two_processes_make_the_gradients_of_one(gradients, kind):
+    single, both = gradients[kind]
     for found in both:
         assert found["loss"] == pytest.approx(single["loss"], abs=1e-5)
         flat, expected = (
@@ -113,9 +137,11 @@ def test_acceptance_29_two_processes_make_the_gradients_of_one(config, tmp_path,
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_acceptance_done_5_two_processes_go_through_the_stream_as_one(two, config, no_report, kind):
-    one = config(kind, 1)
-    train(one)
+def test_acceptance_done_5_two_processes_go_through_the_stream_as_one(one, two, config, kind):
+    assert_same_losses(config, kind)
+
+
+def assert_same_losses(config, kind):
     for name in ("loss", "replay_loss"):
         alone, together = (
             [e[name] for e in read(config(kind, n).run) if name in e and e["kind"] == "train"]
@@ -126,13 +152,22 @@ def test_acceptance_done_5_two_processes_go_through_the_stream_as_one(two, confi
     assert np.allclose(first, second, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["asal", "er", "derpp"])
-def test_two_processes_keep_the_memory_of_one(two, config, kind):
-    one = config(kind, 1, run=config(kind, 1).run.with_name(f"memory-{kind}"))
-    train(one)
+@pytest.mark.slow
+def test_acceptance_done_5_the_other_strategies_go_through_the_stream_as_one(config, no_report):
+    orders = [to_dict(config(kind, 2)) for kind in SELDOM]
+    run_ranks(train_on_a_rank, arguments={"orders": orders}, connect=False, timeout=280)
+    for kind in SELDOM:
+        train(config(kind, 1))
+        assert_same_losses(config, kind)
+
+
+@pytest.mark.parametrize("kind", ["asal", "er"])
+def test_two_processes_keep_the_memory_of_one(one, two, config, kind):
     found = [
-        load_tree(Store(run / "checkpoints").latest().folder / "learner.safetensors")
-        for run in (one.run, config(kind, 2).run)
+        load_tree(
+            Store(config(kind, n).run / "checkpoints").latest().folder / "learner.safetensors"
+        )
+        for n in (1, 2)
     ]
     first, second = (f["strategy"]["memory"]["rows"] for f in found)
     assert torch.equal(first["frames"], second["frames"])

@@ -236,11 +236,11 @@ def test_seconds_are_of_a_task_also_where_all_are_learnt_at_once(finished, monke
 def test_strategies_are_compared_on_one_stream(tiny, tmp_path, no_report, capsys):
     base = tiny(run=tmp_path / "unused", epochs=1)
     config = CompareConfig(
-        train=base, strategies=("finetune", "asal", "joint"), seeds=(0, 1), out=tmp_path / "all"
+        train=base, strategies=("asal", "joint"), seeds=(0, 1), out=tmp_path / "all"
     )
     compare_command(config)
     content = json.loads((config.out / "comparison.json").read_text())
-    assert list(content) == ["finetune", "asal", "joint"]
+    assert list(content) == ["asal", "joint"]
     assert content["asal"]["memory_bytes"] == 6 * (3 * 64 * 64 * 3 + 4 + 8)
     values = [content["asal"]["seeds"][seed]["figures"]["average"]["value"] for seed in "01"]
     average = content["asal"]["figures"]["average"]
@@ -248,12 +248,24 @@ def test_strategies_are_compared_on_one_stream(tiny, tmp_path, no_report, capsys
     assert average["low"] < average["value"] < average["high"]
     assert content["asal"]["seconds_per_task"] > 0
     assert content["joint"]["figures"]["forgetting"]["value"] is None
-    assert "finetune" in (config.out / "comparison.csv").read_text()
+    assert "joint" in (config.out / "comparison.csv").read_text()
     assert "95 % intervals over seeds" in (config.out / "report.html").read_text()
     before = (config.out / "asal-0" / "events.jsonl").read_bytes()
     compare_command(config)  # finished runs are read, not made again
     assert (config.out / "asal-0" / "events.jsonl").read_bytes() == before
     assert "asal" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_runs_are_made_side_by_side(tiny, tmp_path):
+    """Each in a process of its own: the same results, and a failure is told."""
+    base = tiny(run=tmp_path / "unused", epochs=1)
+    (here,) = compare(base, ("finetune",), (0,), tmp_path / "here")
+    (apart,) = compare(base, ("finetune",), (0,), tmp_path / "apart", jobs=2)
+    assert apart.runs[0].results == here.runs[0].results
+    broken = replace(base, frames=tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="its training ended with 1"):
+        compare(broken, ("finetune",), (0,), tmp_path / "broken", jobs=2)
 
 
 def test_what_is_no_stream_is_not_compared(tiny, tmp_path):

@@ -35,9 +35,11 @@ def before_update(monkeypatch):
     return arrange
 
 
-@pytest.mark.parametrize(
-    "name", ["asal", "er", "derpp", "lwf", "ewc", "si", "agem", "gdumb", "magr"]
-)
+OFTEN = ("asal", "er", "si", "magr")
+SELDOM = [pytest.param(n, marks=pytest.mark.slow) for n in ("derpp", "lwf", "ewc", "agem", "gdumb")]
+
+
+@pytest.mark.parametrize("name", [*OFTEN, *SELDOM])
 def test_acceptance_23_an_interrupted_stream_continues_to_the_same_bits(
     tiny, tmp_path, no_report, before_update, name
 ):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,8 +18,10 @@ from asal_vrvqa.results import FIGURES
 from asal_vrvqa.runs import StreamRun, read_run
 from asal_vrvqa.strategies import strategy as strategy_class
 from shared_core.commands import say
+from shared_core.config import dump_yaml
 from shared_core.data.tables import write_csv, write_json
 from shared_core.errors import UsageError
+from shared_core.files import replace_file
 from shared_core.metrics import Measure
 from shared_core.reporting.demo import over_seeds
 from shared_core.reporting.figures import Bar, Line, curves, intervals
@@ -87,27 +92,57 @@ def _figures(run: StreamRun) -> dict[str, Measure]:
 
 
 def compare(
-    config: TrainConfig, strategies: Sequence[str], seeds: Sequence[int], out: Path
+    config: TrainConfig, strategies: Sequence[str], seeds: Sequence[int], out: Path, jobs: int = 1
 ) -> list[Contender]:
     """Train one run for each strategy and seed; those that are finished in `out` are read.
+
+    Args:
+        config: what the runs share.
+        strategies: which.
+        seeds: one run of each strategy for each.
+        out: folder for their folders.
+        jobs: runs at the same time, each a process of its own; 1: one after another in this one.
 
     Raises:
         UserError: a run cannot be made; says why.
     """
     if config.mode != "continual":
         raise UsageError(f"--train.mode {config.mode}: strategies are compared on a stream.")
+    orders = {}
     for name in strategies:
         strategy_class(name)  # one that cannot be is refused before the first has cost anything
-    contenders = []
-    for name in strategies:
-        runs = []
         for seed in seeds:
             run = out / f"{name}-{seed}"
-            say(f"{name}, seed {seed}: {run}")
-            train(replace(config, strategy=name, seed=seed, run=run, resume=run.exists()))
-            runs.append(read_run(run))
-        contenders.append(Contender(name, tuple(runs)))
-    return contenders
+            order = replace(config, strategy=name, seed=seed, run=run, resume=run.exists())
+            orders[name, seed] = order
+    if jobs == 1:
+        for order in orders.values():
+            _train_here(order)
+    else:
+        with ThreadPoolExecutor(jobs) as pool:
+            list(pool.map(_train_apart, orders.values()))
+    return [
+        Contender(name, tuple(read_run(orders[name, seed].run) for seed in seeds))
+        for name in strategies
+    ]
+
+
+def _train_here(config: TrainConfig) -> None:
+    say(f"{config.learns_by}, seed {config.seed}: {config.run}")
+    train(config)
+
+
+def _train_apart(config: TrainConfig) -> None:
+    """Train in a process of its own, whose output is shown where it fails."""
+    say(f"{config.learns_by}, seed {config.seed}: {config.run}")
+    settings = config.run.with_name(f"{config.run.name}.yaml")
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(settings, dump_yaml(config))
+    line = [sys.executable, "-m", "asal_vrvqa", "train", "--config", str(settings)]
+    outcome = subprocess.run(line, capture_output=True, text=True, check=False)
+    if outcome.returncode:
+        told = "\n".join(outcome.stderr.strip().splitlines()[-8:])
+        raise UsageError(f"{config.run}: its training ended with {outcome.returncode}:\n{told}")
 
 
 def add_comparison(section: Section, contenders: Sequence[Contender]) -> None:
@@ -169,7 +204,7 @@ def _cell(measure: Measure) -> str:
 
 def command(config: CompareConfig) -> None:
     """`asal-vrvqa compare`."""
-    contenders = compare(config.train, config.strategies, config.seeds, config.out)
+    contenders = compare(config.train, config.strategies, config.seeds, config.out, config.jobs)
     rows = []
     for of in contenders:
         figures = of.figures()

@@ -152,6 +152,8 @@ class CompareConfig:
     """Which."""
     seeds: tuple[int, ...] = (0,)
     """One run of each strategy for each seed; with two or more, intervals are over seeds."""
+    jobs: int = setting(1, changes_numbers=False)
+    """Runs that are made at the same time, each a process of its own."""
     out: Path = Path("runs/compare")
     """Folder for the runs, comparison.json, comparison.csv and report.html; finished runs are kept."""
 
@@ -161,6 +163,8 @@ class CompareConfig:
         Raises:
             ConfigError: names the field.
         """
+        if self.jobs < 1:
+            raise ConfigError("jobs", self.jobs, "1 or more")
         for name in ("strategies", "seeds"):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):

@@ -63,6 +63,8 @@ def claim_of_replay(contenders: Sequence[Contender]) -> str:
             if low(measure) > 0
         ]
         what = " and ".join(shown) if shown else "was not shown to change it"
+        if shown == ["forgets less"]:  # what was never well learnt is not forgotten either
+            what += ", but was not shown to know more at the end"
         told.append(
             f"{NAMES[name]}: average SRCC better by {more}, forgetting less by {less}: it {what}."
         )

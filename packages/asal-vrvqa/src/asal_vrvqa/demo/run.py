@@ -40,6 +40,9 @@ SOURCES = 24
 SEEDS = 5
 """Runs of each strategy that `--full` makes."""
 
+JOBS = 2
+"""Runs at the same time: one a CPU core."""
+
 SEVERITIES = (0.1, 0.9)
 """Of the two videos that are drawn to be scored."""
 
@@ -54,7 +57,7 @@ def command(config: DemoConfig) -> None:
     settings = _settings(config)
     seeds = [config.seed + offset for offset in range(SEEDS if config.full else 1)]
     say(f"2/3  learning the stream by {', '.join(NAMES[name] for name in STRATEGIES)}")
-    contenders = compare(settings, STRATEGIES, seeds, config.out / "run")
+    contenders = compare(settings, STRATEGIES, seeds, config.out / "run", JOBS)
     claims = [
         claim_of_forgetting(contenders[0]),
         claim_of_replay(contenders),
