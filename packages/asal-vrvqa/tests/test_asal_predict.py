@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from PIL import Image
 from asal_vrvqa.config import Network, PredictConfig, QualityModelConfig, Scale
 from asal_vrvqa.data.items import normalised
 from asal_vrvqa.data.projection import turned
+from asal_vrvqa.model.card import not_mos
 from asal_vrvqa.model.initial import initialise
 from asal_vrvqa.model.network import QualityModel
 from asal_vrvqa.predict import command, jobs_of, predict
@@ -130,8 +132,21 @@ def test_a_plain_regressor_has_no_sigma(folder):
     network = Network(parts=2, channels=4, height=64, width=128, regressor="mlp")
     found = predict(QualityModel(QualityModelConfig(network=network)).eval(), folder)
     assert found.sigma is None
-    assert found.note is None
-    json.dumps(found.to_json()["sigma"])
+    assert not_mos(QualityModelConfig()) is None
+    assert "MOS" not in (found.note or "")
+
+
+def test_what_has_to_be_said_of_a_score_is_said(folder, model):
+    """Outside of the scale, and too few frames for an interval."""
+    assert "outside of the scale" in predict(model, folder).note
+    wide = replace(model.config, scale=Scale(name="MOS", low=-100, high=100))
+    wide_model = QualityModel(wide).eval()
+    wide_model.load_state_dict(model.state_dict())
+    assert predict(wide_model, folder).note is None
+    few = replace(wide, network=replace(SMALL, frames=3, key_frames=2))
+    found = predict(QualityModel(few).eval(), folder)
+    assert found.note == "no interval: fewer than 5 frames"
+    assert np.isnan(found.low)
 
 
 def test_the_command_writes_scores_plots_and_a_report(checkpoint, video, folder, tmp_path, capsys):

@@ -25,7 +25,7 @@ from shared_core.data.tables import read_csv, read_json, read_records, write_csv
 from shared_core.errors import DataError, NonFiniteError, UsageError, UserError
 from shared_core.files import VIDEO_SUFFIXES, find_files, replace_file
 from shared_core.launch.devices import chosen_device
-from shared_core.metrics import MeanScore, bootstrap
+from shared_core.metrics import Interval, MeanScore, bootstrap
 from shared_core.predicting import DEPENDS_ON, digest, each, is_finished, make_writable
 from shared_core.reporting.figures import Line, Svg, curves
 from shared_core.reporting.page import Page
@@ -50,14 +50,15 @@ class Prediction:
 
     Attributes:
         score: mean over the frames, in the scale's units; higher is better.
-        low: lower end of the 95 % bootstrap interval over the frames' scores.
+        low: lower end of the 95 % bootstrap interval over the frames' scores; NaN for a network of
+            fewer than five frames.
         high: its upper end.
         sigma: the regressor's own deviation, root mean square over the frames; None where it has none.
         frame_scores: of each frame.
         frame_sigmas: of each frame; NaN where the regressor has none.
         times: second of the video that each frame was taken at.
         scale: what the scores mean.
-        note: what has to be said of the score; None where it is a prediction of MOS.
+        note: what has to be said of the score; None where it is a prediction of MOS like any other.
     """
 
     score: float
@@ -144,8 +145,23 @@ def predict(
         frame_sigmas=sigmas,
         times=tuple(begin + step * k for k in range(len(scores))),
         scale=model.config.scale,
-        note=not_mos(model.config),
+        note=_note(model, float(scores.mean()), interval),
     )
+
+
+def _note(model: QualityModel, score: float, interval: Interval) -> str | None:
+    """What has to be said of a score, each a clause."""
+    scale = model.config.scale
+    told = []
+    if (other := not_mos(model.config)) is not None:
+        told.append(other)
+    if not scale.low <= score <= scale.high:
+        told.append(
+            "it lies outside of the scale: the model was not trained on the like of this video"
+        )
+    if interval.reason is not None:
+        told.append(f"no interval: {interval.reason}")
+    return "; ".join(told) or None
 
 
 def viewed_frames(
@@ -378,16 +394,13 @@ def _told(content: dict[str, Any]) -> str:
     scale = content["scale"]
     low, high = content["interval_95"]
     sigma = content["sigma"]
-    own = "" if sigma is None else f", the regressor's own sigma {sigma:.3f}"
+    own = "" if sigma is None else f", the regressor's own sigma {sigma:.2g}"
     note = f"; {content['note']}" if content["note"] else ""
+    interval = "" if low is None else f", 95 % interval over frames [{low:.3f}, {high:.3f}]"
     return (
-        f"{content['score']:.3f} {scale['name']} ({scale['low']:g} to {scale['high']:g}), 95 % interval "
-        f"over frames [{_number(low)}, {_number(high)}]{own}{note}"
+        f"{content['score']:.3f} {scale['name']} ({scale['low']:g} to {scale['high']:g})"
+        f"{interval}{own}{note}"
     )
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 def _row(job: Job, content: dict[str, Any]) -> dict[str, Any]:

@@ -152,8 +152,8 @@ def _page(
     section = page.section("Two videos")
     for name, found in predictions.items():
         section.text(
-            f"{name}: {found.score:.2f} [{found.low:.2f}, {found.high:.2f}] on the scale of the drawn "
-            f"severity, 1 to 5; {found.note}."
+            f"{name}: {found.score:.2f} on the scale of the drawn severity, 1 to 5 (higher is better); "
+            f"{found.note}."
         )
         section.figure(plot_of(found.to_json()))
     page.section("How").text(
