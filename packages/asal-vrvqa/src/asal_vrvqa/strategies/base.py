@@ -13,7 +13,7 @@ from torch import Tensor
 from asal_vrvqa.config.training import check_strategy
 from asal_vrvqa.data.items import ClipBatch
 from asal_vrvqa.method.memory import Memory
-from asal_vrvqa.model.network import Output
+from asal_vrvqa.model.network import Output, QualityModel
 from shared_core.training.learner import Outcome, mean_outcome
 
 if TYPE_CHECKING:
@@ -111,6 +111,13 @@ class Strategy:
             self.memory.load_state(state["memory"])
 
     # What several strategies do
+
+    def copy_of_network(self, weights: Mapping[str, Tensor]) -> QualityModel:
+        """A network like the run's, with these weights, that only looks."""
+        network = self.learner.network
+        copy = QualityModel(network.config)
+        copy.load_state_dict(weights)
+        return copy.to(next(network.parameters()).device).eval().requires_grad_(False)
 
     def share(self, slots: Sequence[int]) -> tuple[list[int], int]:
         """This process's part of some slots, and the most that a process can have."""

@@ -23,7 +23,7 @@ class LearningWithoutForgetting(Strategy):
     def begin(self, task: int) -> None:
         """Keep the network as it is."""
         if task:
-            self.old = self._copy(self.learner.network.state_dict())
+            self.old = self.copy_of_network(self.learner.network.state_dict())
 
     def further(self, output: Output, current: ClipBatch) -> dict[str, Tensor]:
         """The distance from what the old network says."""
@@ -34,12 +34,6 @@ class LearningWithoutForgetting(Strategy):
             said = self.old(normalised(frames)).score if len(frames) else output.score.detach()
         squared = (output.frames.mean.mean(dim=1) - said) ** 2
         return {"distillation_loss": self.settings.alpha * self.learner.mean_everywhere(squared)}
-
-    def _copy(self, weights: Mapping[str, Tensor]) -> QualityModel:
-        network = self.learner.network
-        copy = QualityModel(network.config)
-        copy.load_state_dict(weights)
-        return copy.to(next(network.parameters()).device).eval().requires_grad_(False)
 
     @property
     def memory_bytes(self) -> int:
@@ -54,4 +48,4 @@ class LearningWithoutForgetting(Strategy):
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` gave."""
-        self.old = None if state["old"] is None else self._copy(state["old"])
+        self.old = None if state["old"] is None else self.copy_of_network(state["old"])

@@ -53,7 +53,7 @@ class Magr(Strategy):
     def begin(self, task: int) -> None:
         """Keep the network as it is, and slow its backbone down."""
         if task:
-            self.old = self._copy(self.learner.network.state_dict())
+            self.old = self.copy_of_network(self.learner.network.state_dict())
             group = self.learner.optimizer.param_groups[0]
             group["initial_lr"] = self.learner.config.lr * SLOW
             group["lr"] = group["lr"] * SLOW if task == 1 else group["lr"]
@@ -111,12 +111,6 @@ class Magr(Strategy):
             )
         network.train()
 
-    def _copy(self, weights: Mapping[str, Tensor]) -> QualityModel:
-        network = self.learner.network
-        copy = QualityModel(network.config)
-        copy.load_state_dict(weights)
-        return copy.to(next(network.parameters()).device).eval().requires_grad_(False)
-
     @property
     def memory_bytes(self) -> int:
         """The memory's features and the old network's weights."""
@@ -132,4 +126,4 @@ class Magr(Strategy):
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` gave."""
         super().load_state(state)
-        self.old = None if state["old"] is None else self._copy(state["old"])
+        self.old = None if state["old"] is None else self.copy_of_network(state["old"])
