@@ -66,7 +66,8 @@ def claim_of_replay(contenders: Sequence[Contender]) -> str:
         if shown == ["forgets less"]:  # what was never well learnt is not forgotten either
             what += ", but was not shown to know more at the end"
         told.append(
-            f"{NAMES[name]}: average SRCC better by {more}, forgetting less by {less}: it {what}."
+            f"{NAMES[name][0].upper()}{NAMES[name][1:]} against finetuning: average SRCC better by {more}, "
+            f"forgetting less by {less}: it {what}."
         )
     return " ".join(told)
 
