@@ -112,6 +112,9 @@ def test_the_public_api_is_small_and_there(package):
     assert 0 < len(module.__all__) <= 10
     for name in module.__all__:
         assert getattr(module, name) is not None
+    for name in {"train", "evaluate", "predict"} & set(module.__all__):
+        importlib.import_module(f"{_module(package)}.{module._HOME[name]}")
+        assert callable(getattr(module, name)), f"{name} is hidden by the room of its name"
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from shared_core.launch.collectives import all_reduce_sum, any_rank, from_rank_zero
+from shared_core.launch.collectives import all_reduce_sum, any_rank, average, from_rank_zero
 from shared_core.testing.processes import run_ranks
 
 
@@ -49,7 +49,14 @@ def on_a_rank() -> dict[str, object]:
     loss.backward()
     given = torch.ones(2)
     all_reduce_sum(given)
+    mine = [
+        torch.full((2, 2), float(rank)),
+        torch.tensor([1.0 + rank], dtype=torch.float64),
+        torch.tensor([rank]),
+    ]
+    average(mine)
     return {
+        "averaged": [tensor.flatten().tolist() for tensor in mine],
         "loss": loss.item(),
         "gradient": [parameter.grad.flatten().tolist() for parameter in module.parameters()],
         "unchanged": given.tolist(),
@@ -84,6 +91,12 @@ def test_the_summed_tensor_is_a_new_one(results):
     assert [result["unchanged"] for result in results] == [[1.0, 1.0]] * 2
 
 
+def test_an_average_is_taken_in_place_and_leaves_whole_numbers(results):
+    found = [result["averaged"] for result in results]
+    assert [of[:2] for of in found] == [[[0.5] * 4, [1.5]]] * 2
+    assert [of[2] for of in found] == [[0], [1]]
+
+
 def test_a_flag_of_any_rank_is_seen_by_all(results):
     assert [result["any"] for result in results] == [[True, False, True]] * 2
 
@@ -97,6 +110,8 @@ def test_alone_they_are_the_identity():
     tensor = torch.arange(3.0, requires_grad=True)
     assert all_reduce_sum(tensor) is tensor
     assert any_rank([True, False]) == [True, False]
+    average([tensor])
+    assert tensor.tolist() == [0.0, 1.0, 2.0]
     assert from_rank_zero({"a": (1, 2)}) == {"a": [1, 2]}
 
 

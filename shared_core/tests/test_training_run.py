@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from accelerate import Accelerator
 
 from shared_core.checkpoints.store import Store
 from shared_core.checkpoints.weights import load_weights
@@ -18,6 +19,8 @@ from shared_core.reporting.report import run_report
 from shared_core.testing.faults import fill_disk, small_disk
 from shared_core.testing.tiny_config import UNDEFINED, TinyConfig
 from shared_core.testing.tiny_run import TinyLearner, trace, train
+from shared_core.training import snapshot
+from shared_core.training.hands import Hands
 
 
 @pytest.fixture(autouse=True)
@@ -304,6 +307,70 @@ def test_a_run_folder_that_cannot_be_made_is_refused(config, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunFolderError, match="cannot be written"):
         train(replace(config, run=tmp_path / "file" / "run"))
+
+
+class Counting(TinyLearner):
+    """Keeps a number for its process alone."""
+
+    seen = 0
+
+    def update(self, micro_batches, hands):
+        self.seen += 1
+        return super().update(micro_batches, hands)
+
+    def own_state(self):
+        return {"seen": self.seen}
+
+    def load_own_state(self, state):
+        self.seen = -1 if state is None else state["seen"]
+
+
+def test_what_a_process_keeps_for_itself_comes_back_to_it(config, tmp_path, monkeypatch):
+    """In a file of its own; a process that was not there when it was saved is told so."""
+    learner = Counting(config)
+    monkeypatch.setattr("shared_core.testing.tiny_run.TinyLearner", lambda *args: learner)
+    train(config)
+    folder = Store(config.run / "checkpoints").latest().folder
+    assert (folder / "rank-0.safetensors").is_file()
+    accelerator = Accelerator(cpu=True)
+    again = Counting(config)
+    again.prepare(accelerator)
+    snapshot.restore(folder, again, accelerator)
+    assert again.seen == learner.seen == 12
+    (folder / "rank-0.safetensors").unlink()
+    snapshot.restore(folder, again, accelerator)
+    assert again.seen == -1
+
+
+class Unscaled:
+    """An accelerator whose fp16 scaler takes no optimiser without a gradient, as torch's on a GPU."""
+
+    distributed_type, device, scaler = None, torch.device("cpu"), None
+
+    def unscale_gradients(self, optimizer):
+        gradients = [p.grad for g in optimizer.param_groups for p in g["params"]]
+        assert any(gradient is not None for gradient in gradients)
+
+
+def test_an_update_without_any_gradient_is_left_out_in_fp16_too():
+    hands = Hands(Unscaled(), clip_norm=None, fp16=True)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    hands.start("here")
+    assert hands.step(optimizer, [], skip=True) == 0.0
+    assert hands.left_out
+
+
+def test_losses_are_judged_once_each(config):
+    """A second step of the same update answers for its own loss, not for the first's."""
+    accelerator = Accelerator(cpu=True)
+    hands = Hands(accelerator, clip_norm=None)
+    weight = torch.nn.Parameter(torch.ones(1))
+    optimizer = accelerator.prepare(torch.optim.SGD([weight], lr=0.1))
+    hands.start("here")
+    for _ in range(2):
+        hands.backward((weight**2).sum())
+        hands.step(optimizer, [])
+        assert not hands._losses
 
 
 def test_bf16_trains(config):

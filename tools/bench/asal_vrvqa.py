@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.models import resnet18  # type: ignore[import-untyped]
+from torchvision.models import resnet18
 
 from asal_vrvqa.config import TASKS, Network, QualityModelConfig, Reading
 from asal_vrvqa.data.frames import FrameStore

@@ -30,6 +30,7 @@ _NO_BENCHMARKS = {
     "__main__",
     "runner",
     "straightforward",
+    "straightforward_adaglimpse",
     "straightforward_asal",
     "straightforward_gaze",
     "timing",

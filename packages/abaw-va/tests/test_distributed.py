@@ -6,13 +6,13 @@ import importlib.util
 import math
 import shutil
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from abaw_va import evaluate
 from abaw_va.config import TrainConfig
 from abaw_va.evaluate import measures, moments_table
 from abaw_va.inference import FramesInMemory, infer
@@ -28,6 +28,8 @@ from shared_core.testing.processes import run_ranks
 from shared_core.training import folder as folder_module
 from shared_core.training.hands import Hands
 
+evaluating = import_module("abaw_va.evaluate")
+
 KINDS = ("transformer", "transformer-lstm", "transformer-attention", "fclstm-xl")
 FEW_FRAMES = 40
 """The validation videos of 30, 44 and 17 frames then make three blocks of work."""
@@ -41,7 +43,7 @@ VARIANTS = {
 def train_on_a_rank(orders: list[dict]) -> None:
     """Make several runs, one after another: starting the processes costs more than all of them."""
     folder_module.run_report = lambda path: None
-    evaluate.BLOCK_FRAMES = FEW_FRAMES
+    evaluating.BLOCK_FRAMES = FEW_FRAMES
     for each in orders:
         AcceleratorState._reset_state()  # or a second Accelerator with DeepSpeed is refused
         config = from_dict(TrainConfig, each["config"])
@@ -129,7 +131,7 @@ def test_acceptance_24_two_processes_give_the_losses_of_one(two, config, no_repo
 @pytest.mark.parametrize("kind", KINDS)
 def test_acceptance_24_two_processes_measure_what_one_does(two, config, monkeypatch, kind):
     """The measures of the shared evaluation are those of its weights, bit for bit."""
-    monkeypatch.setattr(evaluate, "BLOCK_FRAMES", FEW_FRAMES)
+    monkeypatch.setattr(evaluating, "BLOCK_FRAMES", FEW_FRAMES)
     settings = config(kind, "odd", 2)
     _, val = video_sets(settings)
     model = VaModel(settings.for_model(val.width))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -59,7 +60,9 @@ def command(saved, out, *words, checkpoints=()):
 @pytest.fixture
 def no_plots(monkeypatch):
     """Drawing takes longer than predicting a few frames."""
-    monkeypatch.setattr("abaw_va.predict.figure", lambda prediction, title="": Svg("<svg></svg>"))
+    monkeypatch.setattr(
+        import_module("abaw_va.predict"), "figure", lambda prediction, title="": Svg("<svg></svg>")
+    )
 
 
 def rows_of(path):

@@ -8,8 +8,9 @@
 Importing the package costs nothing; each name is loaded when it is first used.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from shared_core.public_names import load_when_used
 
 __version__ = "0.1.0"
 
@@ -53,8 +54,4 @@ if TYPE_CHECKING:
     from abaw_va.predict import predict
     from abaw_va.weights import from_upstream
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+load_when_used(__name__, _HOME)

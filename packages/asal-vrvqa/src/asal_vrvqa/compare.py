@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,14 +16,13 @@ from asal_vrvqa.results import FIGURES
 from asal_vrvqa.runs import StreamRun, read_run
 from asal_vrvqa.strategies import strategy as strategy_class
 from shared_core.commands import say
-from shared_core.config import dump_yaml
 from shared_core.data.tables import write_csv, write_json
 from shared_core.errors import UsageError
-from shared_core.files import replace_file
 from shared_core.metrics import Measure
 from shared_core.reporting.demo import over_seeds
 from shared_core.reporting.figures import Bar, Line, curves, intervals
 from shared_core.reporting.page import Page, Section
+from shared_core.training.apart import train_apart
 
 NOT_A_STREAM = "all tasks are learnt at once: nothing comes before or after"
 
@@ -133,16 +130,8 @@ def _train_here(config: TrainConfig) -> None:
 
 
 def _train_apart(config: TrainConfig) -> None:
-    """Train in a process of its own, whose output is shown where it fails."""
     say(f"{config.learns_by}, seed {config.seed}: {config.run}")
-    settings = config.run.with_name(f"{config.run.name}.yaml")
-    settings.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(settings, dump_yaml(config))
-    line = [sys.executable, "-m", "asal_vrvqa", "train", "--config", str(settings)]
-    outcome = subprocess.run(line, capture_output=True, text=True, check=False)
-    if outcome.returncode:
-        told = "\n".join(outcome.stderr.strip().splitlines()[-8:])
-        raise UsageError(f"{config.run}: its training ended with {outcome.returncode}:\n{told}")
+    train_apart("asal_vrvqa", config)
 
 
 def add_comparison(section: Section, contenders: Sequence[Contender]) -> None:

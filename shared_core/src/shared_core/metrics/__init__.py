@@ -23,6 +23,16 @@ if TYPE_CHECKING:
     from shared_core.metrics.logistic import FitError, Logistic, fit_logistic
     from shared_core.metrics.measure import Interval, Measure
     from shared_core.metrics.moments import Moments
+    from shared_core.metrics.reconstruction import PixelScore, root_mean, squared_errors
+    from shared_core.metrics.segmentation import (
+        ClassCounts,
+        ConfusionScore,
+        Segmentation,
+        confusion_matrices,
+        mean_accuracy,
+        mean_iou,
+        pixel_accuracy,
+    )
 
 __all__ = [
     "CCC",
@@ -31,6 +41,8 @@ __all__ = [
     "PLCC",
     "RMSE",
     "SRCC",
+    "ClassCounts",
+    "ConfusionScore",
     "FitError",
     "FittedPLCC",
     "FittedRMSE",
@@ -41,18 +53,36 @@ __all__ = [
     "MeanScore",
     "Measure",
     "Moments",
+    "PixelScore",
+    "Segmentation",
     "bootstrap",
     "bootstrap_difference",
     "ccc",
+    "confusion_matrices",
     "fit_logistic",
     "krcc",
     "mae",
+    "mean_accuracy",
+    "mean_iou",
+    "pixel_accuracy",
     "plcc",
     "rmse",
+    "root_mean",
+    "squared_errors",
     "srcc",
 ]
 
-_MODULES = ("measure", "moments", "agreement", "logistic", "correlation", "error", "intervals")
+_MODULES = (
+    "measure",
+    "moments",
+    "agreement",
+    "logistic",
+    "correlation",
+    "error",
+    "intervals",
+    "reconstruction",
+    "segmentation",
+)
 
 
 def __getattr__(name: str) -> object:

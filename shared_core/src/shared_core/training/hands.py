@@ -106,7 +106,8 @@ class Hands:
             StoppedElsewhere: another process failed outside the update.
         """
         groups = [] if self.deepspeed else _gradient_groups(optimizer, clip_groups)
-        self.accelerator.unscale_gradients(optimizer)
+        if self.deepspeed or any(groups):  # fp16's scaler takes no optimiser without a gradient
+            self.accelerator.unscale_gradients(optimizer)
         norms = [_norm(group).to(self.accelerator.device) for group in groups]
         norm = float(torch.stack(norms).norm()) if norms else 0.0
         loss_is_finite = all(math.isfinite(loss) for loss in self._losses)
@@ -119,9 +120,10 @@ class Hands:
             raise self.failure or StoppedElsewhere("another process failed; see its message.")
         if bad:
             raise self._not_finite(norm)
+        self._losses.clear()  # they were finite: a further step of this update has its own
         self.left_out = not some_count
         if self.left_out:
-            self._take_no_step(optimizer)
+            self._take_no_step(optimizer, unscaled=any(groups))
             return norm
         if self.deepspeed:
             return self._engine_step()
@@ -141,11 +143,11 @@ class Hands:
     def _overflow_is_borne(self) -> bool:
         return self.fp16 and self.overflows < _OVERFLOWS_BORNE
 
-    def _take_no_step(self, optimizer: Optimizer) -> None:
+    def _take_no_step(self, optimizer: Optimizer, *, unscaled: bool) -> None:
         # DeepSpeed keeps the zero gradient of such an update and adds the next one to it.
         if not self.deepspeed:
             optimizer.zero_grad()
-        if self.accelerator.scaler is not None:
+        if self.accelerator.scaler is not None and unscaled:
             self.accelerator.scaler.update()  # or it refuses to unscale the next gradient
 
     def _engine_step(self) -> float:

@@ -144,6 +144,17 @@ class Learner:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take back, on every process, what `state` gave on process 0."""
 
+    def own_state(self) -> Mapping[str, Any]:
+        """What each process must keep for itself, too large to be gathered; a tree as for `state`."""
+        return {}
+
+    def load_own_state(self, state: Mapping[str, Any] | None) -> None:
+        """Take back what `own_state` gave on the process of this number.
+
+        Args:
+            state: None where there was no such process when it was saved.
+        """
+
     def export(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
         """Write the finished model into `folder`: the best weights, or the last without a best."""
         model = self.bare_model

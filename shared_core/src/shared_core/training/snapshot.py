@@ -3,6 +3,7 @@
     model.safetensors      the whole model's weights, from any sharding
     optimizer.safetensors  tree: {"optimizers": {name: state}, "scaler": the fp16 loss scale's}
     learner.safetensors    tree: `Learner.state()`
+    rank-0.safetensors     tree: `Learner.own_state()` of process 0, and so on; only where there is any
     progress.json          the `Progress` to continue from
     deepspeed/             instead of optimizer.safetensors: the shards of DeepSpeed's engine
 
@@ -56,6 +57,8 @@ def write(folder: Path, learner: Learner, accelerator: Accelerator, progress: Pr
         optimizers = None
     else:
         optimizers = _optimizers(learner, accelerator)
+    if own := dict(learner.own_state()):
+        save_tree(folder / _own(accelerator), own)
     if not accelerator.is_main_process:
         return
     save_weights(folder / WEIGHTS, weights)
@@ -82,7 +85,13 @@ def restore(folder: Path, learner: Learner, accelerator: Accelerator) -> Progres
         _restore_whole(folder, learner, accelerator)
     reach("load:learner")
     learner.load_state(send_to_device(load_tree(folder / LEARNER), accelerator.device))
+    own = folder / _own(accelerator)
+    learner.load_own_state(load_tree(own) if own.is_file() else None)
     return _progress_from_json((folder / PROGRESS).read_text(encoding="utf-8"))
+
+
+def _own(accelerator: Accelerator) -> str:
+    return f"rank-{accelerator.process_index}.safetensors"
 
 
 def _is_deepspeed(accelerator: Accelerator) -> bool:

@@ -1,0 +1,1 @@
+"""What the paper adds, as small functions: glimpses, scores, rewards, the policy's distribution, SAC."""

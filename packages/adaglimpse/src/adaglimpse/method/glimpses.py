@@ -1,0 +1,129 @@
+"""From an action to the patches of a glimpse: where it lies, and its pixels, for a whole batch at once."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from adaglimpse.config import PATCH
+
+
+def glimpse_boxes(
+    actions: Float[Tensor, "B 3"],
+    *,
+    grid: int,
+    image_size: tuple[int, int],
+    max_ratio: float = 1.0,
+) -> Int64[Tensor, "B p 4"]:
+    """Boxes (y1, x1, y2, x2) of the patches of glimpses, row by row.
+
+    With actions (y, x, z), the glimpse has the side S = z (S_max - S_min) + S_min, S_min = 16 grid,
+    S_max = max_ratio min(H, W), and its corner lies at y (H - S), x (W - S); all are rounded down.
+    Its cells have the side floor(S / grid), but those of the last row and of the last column what is
+    left over, both ways.
+
+    Args:
+        actions: each number from 0 to 1.
+        grid: cells along a side.
+        image_size: height and width in pixels.
+        max_ratio: side of the largest glimpse, as a share of the shorter side.
+
+    Raises:
+        ValueError: an action is not finite or outside [0, 1]; names its row.
+    """
+    _require_actions(actions)
+    height, width = image_size
+    smallest, largest = PATCH * grid, min(height, width) * max_ratio
+    y, x, z = actions.unbind(dim=1)
+    size = z * (largest - smallest) + smallest
+    top, left = (y * (height - size)).floor().long(), (x * (width - size)).floor().long()
+    side = size.floor().long()
+    cell = side // grid
+    last = side - cell * (grid - 1)
+    place = torch.arange(grid, device=actions.device)
+    rows, columns = (i.flatten() for i in torch.meshgrid(place, place, indexing="ij"))
+    at_the_end = (rows == grid - 1) | (columns == grid - 1)
+    sides = torch.where(at_the_end, last.unsqueeze(1), cell.unsqueeze(1))
+    y1 = top.unsqueeze(1) + rows * cell.unsqueeze(1)
+    x1 = left.unsqueeze(1) + columns * cell.unsqueeze(1)
+    return torch.stack((y1, x1, y1 + sides, x1 + sides), dim=-1)
+
+
+def _require_actions(actions: Tensor) -> None:
+    inside = (actions >= 0) & (actions <= 1)  # False for NaN
+    if not bool(inside.all()):
+        row = int((~inside.all(dim=1)).nonzero()[0])
+        raise ValueError(
+            f"action {row}: expected y, x and z from 0 to 1, found {actions[row].tolist()}"
+        )
+
+
+def crop_patches(
+    images: Float[Tensor, "B C H W"], boxes: Int64[Tensor, "B n 4"], side: int = PATCH
+) -> Float[Tensor, "B n C side side"]:
+    """The pixels inside boxes, each resized to side x side: bilinear, without antialiasing.
+
+    Sampling stays inside each box, as if it had been cut out first. All boxes of all images are made
+    by the same few operations on the images' device.
+
+    Args:
+        images: any values.
+        boxes: (y1, x1, y2, x2) in pixels inside the image, ends exclusive; any number of them.
+        side: of the result.
+    """
+    batch, channels, _, width = images.shape
+    flat = images.permute(0, 2, 3, 1).reshape(
+        batch, -1, channels
+    )  # a pixel's channels side by side
+    y1, x1, y2, x2 = boxes.unbind(dim=-1)
+    top, bottom, down = _samples(y1, y2, side)
+    left, right, across = _samples(x1, x2, side)
+    first = torch.arange(batch, device=images.device).view(-1, 1, 1, 1) * flat.shape[1]
+    pixels = flat.reshape(-1, channels)
+
+    def at(rows: Tensor, columns: Tensor) -> Tensor:
+        index = first + rows.unsqueeze(-1) * width + columns.unsqueeze(-2)
+        return pixels.index_select(0, index.flatten()).view(*index.shape, channels)
+
+    across = across.unsqueeze(-2).unsqueeze(-1).to(images.dtype)
+    above = torch.lerp(at(top, left), at(top, right), across)
+    below = torch.lerp(at(bottom, left), at(bottom, right), across)
+    cut = torch.lerp(above, below, down.unsqueeze(-1).unsqueeze(-1).to(images.dtype))
+    return cut.permute(0, 1, 4, 2, 3)
+
+
+def _samples(
+    start: Int64[Tensor, "B n"], end: Int64[Tensor, "B n"], side: int
+) -> tuple[Int64[Tensor, "B n side"], Int64[Tensor, "B n side"], Float[Tensor, "B n side"]]:
+    """For each sample of [start, end): the pixel before it, the one after it, and how far it is between."""
+    length = (end - start).unsqueeze(-1)
+    middle = torch.arange(side, device=start.device, dtype=torch.float32) + 0.5
+    place = (middle * (length / side) - 0.5).clamp(min=0)
+    before = place.floor().long().minimum(length - 1)
+    after = (before + 1).minimum(length - 1)
+    return start.unsqueeze(-1) + before, start.unsqueeze(-1) + after, place - before
+
+
+def seen_share(boxes: Int64[Tensor, "B n 4"], image_size: tuple[int, int]) -> Float[Tensor, " B"]:
+    """Share of an image's pixels that lie in at least one box, at any resolution.
+
+    Args:
+        boxes: (y1, x1, y2, x2) in pixels; those of -1 count nothing.
+        image_size: height and width.
+    """
+    height, width = image_size
+    y1, x1, y2, x2 = (edge.unsqueeze(-1) for edge in boxes.unbind(dim=-1))
+    row = torch.arange(height, device=boxes.device)
+    column = torch.arange(width, device=boxes.device)
+    rows, columns = (row >= y1) & (row < y2), (column >= x1) & (column < x2)
+    # a pixel is seen where the product of its row's and its column's membership is not 0
+    return (rows.float().transpose(1, 2) @ columns.float() > 0).float().mean(dim=(1, 2))
+
+
+def pixel_share(steps: int, grid: int, image_size: tuple[int, int]) -> float:
+    """Pixels that are looked at after some glimpses, as a share of the image's.
+
+    A glimpse costs (16 grid) squared, whatever its scale.
+    """
+    return steps * (PATCH * grid) ** 2 / (image_size[0] * image_size[1])

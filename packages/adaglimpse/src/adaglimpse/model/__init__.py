@@ -1,0 +1,1 @@
+"""What computes: the elastic backbone with its decoders, and the policy that chooses glimpses."""

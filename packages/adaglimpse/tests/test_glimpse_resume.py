@@ -1,0 +1,54 @@
+"""Runs that are interrupted or killed, and continued to the same bits: buffer and temperature included."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from adaglimpse.learner import train
+from shared_core.checkpoints.store import Store
+from shared_core.checkpoints.tree import load_tree
+from shared_core.config import dump_yaml
+from shared_core.testing.kills import finish, kill_again_and_again, updates
+from shared_core.testing.tiny_run import trace
+
+KINDS = {
+    "alternating": {"task": "classification", "epochs": 3},
+    "both": {"task": "reconstruction", "backbone_training_type": "constant"},
+    "early stop": {"task": "classification", "train_early_stop_threshold": 0.17},
+    "pretraining": {"task": "reconstruction", "pretraining": True},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_acceptance_25_an_interrupted_run_continues_to_the_same_bits(
+    tiny, tmp_path, no_report, before_update, kind
+):
+    """Counters, schedules, temperature, buffer: losses, measures and every file of the last checkpoint."""
+    whole = tiny(run=tmp_path / "whole", save_every=3, **KINDS[kind])
+    train(whole)
+    broken = replace(whole, run=tmp_path / "broken", resume=True)
+    before_update(6)
+    with pytest.raises(OSError, match="the power is gone"):
+        train(broken)
+    train(broken)
+    assert updates(broken.run) == updates(whole.run)
+    assert trace(broken.run) == trace(whole.run)
+    kept = Store(whole.run / "checkpoints").latest().folder
+    if kind != "pretraining":
+        assert int(load_tree(kept / "rank-0.safetensors")["replay"]["lengths"].sum()) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_acceptance_done_4_kills_at_named_and_random_moments_change_no_bit(tiny, tmp_path):
+    """The real command, policy and backbone in turn, with a loader process."""
+    config = tiny(run=tmp_path / "run", epochs=160, save_every=5, workers=1)
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(dump_yaml(config))
+    line = ["python", "-m", "adaglimpse", "train", "--config", settings]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    finish([*line, "--run", whole])
+    assert kill_again_and_again(line, killed, most_updates=20) >= 20
+    assert trace(killed) == trace(whole)
