@@ -276,8 +276,8 @@ def _sampling() -> list[Row]:
             "ours": lambda: replay.gather(*replay.draw(DRAWN, _draw())),
             "reference": _raw_copy(replay),
         },
-        runs=25,
-        calls=4,
+        runs=11,
+        calls=20,
     )
     ready = interleaved(
         {

@@ -26,7 +26,7 @@ from shared_core.launch.devices import chosen_device
 from shared_core.reporting.demo import clear, write_demo
 from shared_core.training.apart import train_apart
 
-TRAIN, VAL = 3840, 600
+TRAIN, VAL = 2880, 500
 """Scenes to learn from, and scenes never seen."""
 
 POLICIES: tuple[Policy, ...] = ("learnt", "random", "grid", "centre", "full")
@@ -68,8 +68,8 @@ class Trial:
 
 
 SHORT = (
-    Trial(task="classification", passes=9),
-    Trial(task="reconstruction", passes=5),
+    Trial(task="classification", passes=12),
+    Trial(task="reconstruction", passes=6),
 )
 LONG = (
     Trial(task="classification", kind="zoom", passes=40, plays=4),
