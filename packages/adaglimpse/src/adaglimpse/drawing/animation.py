@@ -41,7 +41,9 @@ def write_gif(path: Path | str, frames: Iterable[Picture], rate: float = 1.0) ->
     Raises:
         DataError: the file cannot be written.
     """
-    octree = Image.Quantize.FASTOCTREE  # seven times as fast as Pillow's own choice, a level or two off
+    octree = (
+        Image.Quantize.FASTOCTREE
+    )  # seven times as fast as Pillow's own choice, a level or two off
     pictures = (Image.fromarray(frame).quantize(method=octree) for frame in frames)
     first = next(pictures)
     with replacing(path) as partial:
