@@ -5,6 +5,7 @@ It calls the layers of our own networks, so that both sides have the same weight
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import torch
@@ -26,6 +27,8 @@ from adaglimpse.model.policy import Observation
 from adaglimpse.model.positions import box_positions
 
 _DISCARDED = 0.5
+
+logging.getLogger("torchrl").setLevel(logging.WARNING)  # it would tell of each buffer
 
 
 def crop(

@@ -83,7 +83,7 @@ def crop_patches(
     first = (plane * (height * width)).view(batch, 1, channels, 1, 1)
     index = first + (rows.unsqueeze(-1) + columns.unsqueeze(-2)).unsqueeze(2)
     pixels = images.reshape(-1).index_select(0, index.flatten())
-    pixels = pixels.view(batch, -1, channels, side, 2, side, 2)
+    pixels = pixels.view(batch, boxes.shape[1], channels, side, 2, side, 2)
     across = across[:, :, None, None, None, :].to(images.dtype)
     lines = torch.lerp(pixels[..., 0], pixels[..., 1], across)
     down = down[:, :, None, :, None].to(images.dtype)
