@@ -72,34 +72,31 @@ def crop_patches(
         boxes: (y1, x1, y2, x2) in pixels inside the image, ends exclusive; any number of them.
         side: of the result.
     """
-    batch, channels, height, width = images.shape
-    y1, x1, y2, x2 = boxes.unbind(dim=-1)
-    top, bottom, down = _samples(y1, y2, side)
-    left, right, across = _samples(x1, x2, side)
-    # the four neighbours of every sample in one gather, from the images as they lie in memory
-    rows = torch.stack((top, bottom), dim=-1).flatten(2).int() * width
-    columns = torch.stack((left, right), dim=-1).flatten(2).int()
-    plane = torch.arange(batch * channels, dtype=torch.int32, device=images.device)
-    first = (plane * (height * width)).view(batch, 1, channels, 1, 1)
-    index = first + (rows.unsqueeze(-1) + columns.unsqueeze(-2)).unsqueeze(2)
-    pixels = images.reshape(-1).index_select(0, index.flatten())
-    pixels = pixels.view(batch, boxes.shape[1], channels, side, 2, side, 2)
-    across = across[:, :, None, None, None, :].to(images.dtype)
-    lines = torch.lerp(pixels[..., 0], pixels[..., 1], across)
-    down = down[:, :, None, :, None].to(images.dtype)
-    return torch.lerp(lines[..., 0, :], lines[..., 1, :], down)
+    batch, channels, _, width = images.shape
+    pixels, share = _samples(boxes, side)
+    rows, columns = pixels.flatten(3).unbind(dim=2)
+    index = (rows * width).unsqueeze(-1) + columns.unsqueeze(-2)
+    index = index.flatten(1).unsqueeze(1).expand(-1, channels, -1)
+    around = images.flatten(2).gather(2, index)
+    # of each sample the four pixels around it, above or below it, left or right of it
+    around = around.view(batch, channels, boxes.shape[1], side, 2, side, 2)
+    down, across = share.to(images.dtype).unsqueeze(1).unbind(dim=3)
+    above, below = around.unbind(dim=4)
+    left, right = torch.lerp(above, below, down[..., None, None]).unbind(dim=-1)
+    return torch.lerp(left, right, across.unsqueeze(-2)).transpose(1, 2)
 
 
 def _samples(
-    start: Int64[Tensor, "B n"], end: Int64[Tensor, "B n"], side: int
-) -> tuple[Int64[Tensor, "B n side"], Int64[Tensor, "B n side"], Float[Tensor, "B n side"]]:
-    """For each sample of [start, end): the pixel before it, the one after it, and how far it is between."""
-    length = (end - start).unsqueeze(-1)
-    middle = torch.arange(side, device=start.device, dtype=torch.float32) + 0.5
+    boxes: Int64[Tensor, "B n 4"], side: int
+) -> tuple[Int64[Tensor, "B n 2 side 2"], Float[Tensor, "B n 2 side"]]:
+    """Of each sample down and across a box: the pixels before and after it, and its place between them."""
+    start, end = boxes[..., :2, None], boxes[..., 2:, None]
+    length = end - start
+    middle = torch.arange(0.5, side, device=boxes.device)
     place = (middle * (length / side) - 0.5).clamp(min=0)
-    before = place.floor().long().minimum(length - 1)
-    after = (before + 1).minimum(length - 1)
-    return start.unsqueeze(-1) + before, start.unsqueeze(-1) + after, place - before
+    before = place.long()  # rounded down, since it is not negative
+    after = torch.minimum(before + 1, length - 1)
+    return start.unsqueeze(-1) + torch.stack((before, after), dim=-1), place.frac()
 
 
 def seen_share(boxes: Int64[Tensor, "B n 4"], image_size: tuple[int, int]) -> Float[Tensor, " B"]:

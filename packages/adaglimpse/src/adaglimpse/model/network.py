@@ -43,7 +43,7 @@ class Views:
     def __init__(
         self, images: Float[Tensor, "B 3 H W"], config: GlimpseModelConfig, glimpses: int
     ) -> None:
-        self.images = images
+        self.images = images.contiguous()  # else every crop would make them so
         self.config = config
         self.per_glimpse = config.glimpse_grid_size**2
         places = glimpses * self.per_glimpse
