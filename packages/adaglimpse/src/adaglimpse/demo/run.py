@@ -69,7 +69,7 @@ class Trial:
 
 SHORT = (
     Trial(task="classification", passes=12),
-    Trial(task="reconstruction", passes=6),
+    Trial(task="reconstruction", passes=6, plays=2),
 )
 LONG = (
     Trial(task="classification", kind="zoom", passes=40, plays=4),
