@@ -357,8 +357,8 @@ def curve_figure(found: dict[Policy, Judged]) -> Svg:
         )
         for name, judged in found.items()
     ]
-    unit = " (levels, lower is better)" if task == "reconstruction" else " (higher is better)"
-    return curves(lines, x="glimpses", y=f"{LEADING[task].replace('_', ' ')}{unit}")
+    what = "RMSE (levels)" if task == "reconstruction" else LEADING[task].replace("_", " ")
+    return curves(lines, x="glimpses", y=what)
 
 
 def add_measures(section: Section, final: dict[Policy, dict[str, Measure]]) -> None:

@@ -55,7 +55,7 @@ def page_of(
 
 def _chance(found: Found) -> float | None:
     classifies = found["learnt"].task == "classification"
-    return 1 / len(synthetic.MARKS) if classifies else None
+    return round(1 / len(synthetic.MARKS), 3) if classifies else None
 
 
 def _compare(section: Section, found: Found, chance: float | None) -> None:
