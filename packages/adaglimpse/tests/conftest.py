@@ -74,26 +74,3 @@ def runs(tiny, tmp_path_factory):
         return made[task]
 
     return run
-
-
-@pytest.fixture
-def before_update(monkeypatch):
-    """Lets the next run fail before an update: `before_update(5)`."""
-    from adaglimpse.learner import GlimpseLearner
-
-    update = GlimpseLearner.update
-
-    def arrange(number):
-        made = 0
-
-        def interrupted(self, micro_batches, hands):
-            nonlocal made
-            made += 1
-            if made == number:
-                monkeypatch.setattr(GlimpseLearner, "update", update)
-                raise OSError("the power is gone")
-            return update(self, micro_batches, hands)
-
-        monkeypatch.setattr(GlimpseLearner, "update", interrupted)
-
-    return arrange

@@ -21,6 +21,7 @@ from shared_core.data.loader import ItemKey
 from shared_core.errors import CheckpointError, ConfigError, DataError, UsageError
 from shared_core.launch.accelerator import accelerator as connect
 from shared_core.reporting.events import read
+from shared_core.testing.faults import fails_before_update
 from shared_core.training.hands import Hands
 from shared_core.training.loop import prepare
 from shared_core.training.run import Run
@@ -391,9 +392,9 @@ def test_micro_batches_of_episodes_are_refused(tiny, tmp_path):
         train(tiny(run=tmp_path / "run", accumulate=2))
 
 
-def test_the_replay_buffer_may_stay_out_of_checkpoints(tiny, tmp_path, capsys, before_update):
+def test_the_replay_buffer_may_stay_out_of_checkpoints(tiny, tmp_path, capsys, monkeypatch):
     config = tiny(run=tmp_path / "run", save_replay=False, max_steps=3, save_every=1)
-    before_update(3)
+    fails_before_update(monkeypatch, GlimpseLearner, 3)
     with pytest.raises(OSError, match="the power is gone"):
         train(config)
     newest = Store(config.run / "checkpoints").latest().folder

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from adaglimpse.learner import train
+from adaglimpse.learner import GlimpseLearner, train
 from shared_core.checkpoints.store import Store
 from shared_core.checkpoints.tree import load_tree
 from shared_core.config import dump_yaml
+from shared_core.testing.faults import fails_before_update
 from shared_core.testing.kills import finish, kill_again_and_again, updates
 from shared_core.testing.tiny_run import trace
 
@@ -23,13 +24,13 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_acceptance_25_an_interrupted_run_continues_to_the_same_bits(
-    tiny, tmp_path, no_report, before_update, kind
+    tiny, tmp_path, no_report, monkeypatch, kind
 ):
     """Counters, schedules, temperature, buffer: losses, measures and every file of the last checkpoint."""
     whole = tiny(run=tmp_path / "whole", save_every=3, **KINDS[kind])
     train(whole)
     broken = replace(whole, run=tmp_path / "broken", resume=True)
-    before_update(6)
+    fails_before_update(monkeypatch, GlimpseLearner, 6)
     with pytest.raises(OSError, match="the power is gone"):
         train(broken)
     train(broken)

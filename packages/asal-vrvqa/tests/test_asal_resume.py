@@ -10,30 +10,9 @@ from asal_vrvqa.config import Replay
 from asal_vrvqa.learner import StreamLearner, train
 from asal_vrvqa.runs import read_run
 from shared_core.config import dump_yaml
+from shared_core.testing.faults import fails_before_update
 from shared_core.testing.kills import finish, kill_again_and_again, killed_while_it_trains, updates
 from shared_core.testing.tiny_run import trace
-
-
-@pytest.fixture
-def before_update(monkeypatch):
-    """Lets the next run fail before an update: `before_update(5)`."""
-    update = StreamLearner.update
-
-    def arrange(number):
-        made = 0
-
-        def interrupted(self, micro_batches, hands):
-            nonlocal made
-            made += 1
-            if made == number:
-                monkeypatch.setattr(StreamLearner, "update", update)
-                raise OSError("the power is gone")
-            return update(self, micro_batches, hands)
-
-        monkeypatch.setattr(StreamLearner, "update", interrupted)
-
-    return arrange
-
 
 OFTEN = ("asal", "er", "si", "magr")
 SELDOM = [pytest.param(n, marks=pytest.mark.slow) for n in ("derpp", "lwf", "ewc", "agem", "gdumb")]
@@ -41,7 +20,7 @@ SELDOM = [pytest.param(n, marks=pytest.mark.slow) for n in ("derpp", "lwf", "ewc
 
 @pytest.mark.parametrize("name", [*OFTEN, *SELDOM])
 def test_acceptance_23_an_interrupted_stream_continues_to_the_same_bits(
-    tiny, tmp_path, no_report, before_update, name
+    tiny, tmp_path, no_report, monkeypatch, name
 ):
     """Inside the third task (asal also at its border): losses, measures, memory, every file."""
     whole = tiny(run=tmp_path / "whole", strategy=name, save_every=2, epochs=1)
@@ -50,7 +29,7 @@ def test_acceptance_23_an_interrupted_stream_continues_to_the_same_bits(
     begin = 2 * steps // 3 + 1
     for place in (begin, begin + 1) if name == "asal" else (begin + 1,):
         broken = replace(whole, run=tmp_path / f"broken-{place}", resume=True)
-        before_update(place)
+        fails_before_update(monkeypatch, StreamLearner, place)
         with pytest.raises(OSError, match="the power is gone"):
             train(broken)
         train(broken)

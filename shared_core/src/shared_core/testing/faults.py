@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -29,6 +30,24 @@ def flip_bit(path: Path, position: int | None = None, bit: int = 0) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2 if position is None else position] ^= 1 << bit
     path.write_bytes(data)
+
+
+def fails_before_update(monkeypatch: pytest.MonkeyPatch, learner: type, number: int) -> None:
+    """Let the next run of a learner's class fail before its update of this number, from 1; only once.
+
+    The `OSError` says "the power is gone".
+    """
+    update, made = vars(learner)["update"], 0
+
+    def interrupted(self: Any, micro_batches: Any, hands: Any) -> Any:
+        nonlocal made
+        made += 1
+        if made == number:
+            monkeypatch.setattr(learner, "update", update)
+            raise OSError("the power is gone")
+        return update(self, micro_batches, hands)
+
+    monkeypatch.setattr(learner, "update", interrupted)
 
 
 @contextmanager
