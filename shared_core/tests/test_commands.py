@@ -4,11 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch.distributed as dist
 
 from shared_core import commands
 from shared_core.commands import Verb
@@ -20,6 +22,8 @@ from shared_core.testing.commands import (
     help_page,
     modules_after,
 )
+from shared_core.testing.processes import run_ranks
+from shared_core.training.guards import Stopped
 
 HERE = "commands_under_test"
 HEAVY = {"torch", "transformers", "accelerate"}
@@ -380,3 +384,34 @@ def test_a_snapshot_is_written_where_it_is_missing(tmp_path, monkeypatch):
     monkeypatch.setenv("UPDATE_SNAPSHOTS", "1")
     assert_snapshot("text\n", tmp_path / "new" / "page.txt")
     assert (tmp_path / "new" / "page.txt").read_text() == "text\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """What a command in several processes is told."""
+
+    folder: str
+    launch: str | None = None
+    processes: int | None = None
+    stopped: bool = False
+
+
+def ends_late(config: Shared) -> int:
+    if os.environ["RANK"] == "1":
+        time.sleep(1)
+        Path(config.folder, "late").touch()
+    if config.stopped:
+        raise Stopped(signal.SIGTERM, "stopped")
+    return 0
+
+
+def on_a_rank(folder: str, flags: list[str]) -> list[object]:
+    config = commands.Verb("train", f"{__name__}:Shared", f"{__name__}:ends_late", "", launch=True)
+    status = commands.main("late", __name__, [config], ["train", "--folder", folder, *flags])
+    return [status, Path(folder, "late").exists(), dist.is_initialized()]
+
+
+@pytest.mark.parametrize(("flags", "status"), [([], 0), (["--stopped"], 143)])
+def test_ranks_wait_for_each_other_before_they_end(tmp_path, flags, status):
+    ends = run_ranks(on_a_rank, arguments={"folder": tmp_path, "flags": flags})
+    assert ends == [[status, True, False]] * 2

@@ -19,12 +19,13 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from shared_core.errors import UsageError, UserError
 
+_SIGNALLED = 128
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
 _HELP = ("-h", "--help")
@@ -124,7 +125,22 @@ def _run(program: str, module: str, verbs: Sequence[Verb], arguments: list[str])
         if ranks.needs_ranks(config):
             words = [*verb.name.split(), *rest]
             return ranks.start(module, words, preset=config.launch, processes=config.processes)
+        return _together(_resolve(verb.run), config)
     return _resolve(verb.run)(config) or 0
+
+
+def _together(run: Callable[[Any], int | None], config: Any) -> int:
+    """Run what other processes may run too; an end that all of them reach is reached together."""
+    from shared_core.launch.collectives import part
+
+    try:
+        status = run(config) or 0
+    except UserError as error:
+        if error.exit_status > _SIGNALLED:  # all ranks agreed to stop
+            part()
+        raise
+    part()
+    return status
 
 
 def _find(verbs: Sequence[Verb], arguments: Sequence[str]) -> Verb | None:

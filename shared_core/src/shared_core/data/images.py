@@ -77,7 +77,11 @@ def read_image(path: Path | str) -> UInt8[Tensor, "3 height width"]:
 
 
 def open_picture(
-    path: Path | str, *, upright: bool = True, at_least: tuple[int, int] | None = None
+    path: Path | str,
+    *,
+    upright: bool = True,
+    at_least: tuple[int, int] | None = None,
+    background: tuple[int, int, int] = (0, 0, 0),
 ) -> Image.Image:
     """Decode an image file to an RGB picture of Pillow, for crops and resizing; else as `read_image`.
 
@@ -86,6 +90,7 @@ def open_picture(
         upright: apply the EXIF orientation. Boxes of a data set count pixels as they are stored.
         at_least: width and height that are enough. A JPEG may then be decoded at 1/2, 1/4 or 1/8 of
             its size, as long as it is no smaller: several times faster, and slightly other pixels.
+        background: the colour that transparency is laid on, RGB 0..255.
 
     Raises:
         DataError: as `read_image`.
@@ -93,7 +98,7 @@ def open_picture(
     with _opened(path) as image:
         if at_least is not None:
             image.draft("RGB", at_least)
-        return _to_rgb(image, path, upright=upright)
+        return _to_rgb(image, path, upright=upright, background=background)
 
 
 def image_size(path: Path | str) -> tuple[int, int]:
@@ -163,7 +168,13 @@ def encode_png(image: UInt8[Tensor, "3 height width"]) -> bytes:
     return buffer.getvalue()
 
 
-def _to_rgb(image: Image.Image, name: Path | str, *, upright: bool = True) -> Image.Image:
+def _to_rgb(
+    image: Image.Image,
+    name: Path | str,
+    *,
+    upright: bool = True,
+    background: tuple[int, int, int] = (0, 0, 0),
+) -> Image.Image:
     if upright:
         image = ImageOps.exif_transpose(image)
     if image.mode == "F":
@@ -172,9 +183,9 @@ def _to_rgb(image: Image.Image, name: Path | str, *, upright: bool = True) -> Im
         # Pillow's own conversion clips at 255 instead of scaling.
         image = Image.fromarray(_eight_bits(np.asarray(image), name))
     if image.has_transparency_data:
-        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        black.alpha_composite(image.convert("RGBA"))
-        image = black
+        opaque = Image.new("RGBA", image.size, (*background, 255))
+        opaque.alpha_composite(image.convert("RGBA"))
+        image = opaque
     image.load()
     return image if image.mode == "RGB" else image.convert("RGB")
 

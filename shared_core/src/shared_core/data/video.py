@@ -7,7 +7,7 @@ lies on the same clock. A file that ends too early is an error, never a shorter 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -112,19 +112,24 @@ def probe(path: Path | str) -> VideoInfo:
         )
 
 
-def frames(path: Path | str, stream: int = 0) -> Iterator[Frame]:
+def frames(
+    path: Path | str, stream: int = 0, *, only: Container[int] | None = None
+) -> Iterator[Frame]:
     """Decode the frames of one video stream, one at a time.
 
     Args:
         path: the video.
         stream: which of its video streams, from 0.
+        only: positions of the frames that are wanted; the others are decoded, as later ones are built
+            on them, but not made into pictures. None: all.
 
     Raises:
         DataError: not a video, no such stream, no frame, or a file cut short or damaged; names the
             frame where decoding stopped, after all frames before it were delivered.
     """
     for index, (time_s, frame) in enumerate(_timed(path, stream)):
-        yield Frame(index=index, time_s=time_s, image=_upright(frame))
+        if only is None or index in only:
+            yield Frame(index=index, time_s=time_s, image=_upright(frame))
 
 
 def frame_times(path: Path | str, stream: int = 0) -> Float64[np.ndarray, " frames"]:

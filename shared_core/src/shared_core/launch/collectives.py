@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -19,6 +20,18 @@ from torch import Tensor
 def is_connected() -> bool:
     """Whether this process is connected to others."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def part() -> None:
+    """Leave the other processes once all have come to this end; before it, the end is an abort.
+
+    A rank whose peer tears the connections down first may be ended by gloo's threads (SIGABRT).
+    """
+    if not is_connected():
+        return
+    with suppress(RuntimeError):  # a rank that has failed meanwhile is gone, and has said why
+        dist.barrier()
+    dist.destroy_process_group()
 
 
 def all_reduce_sum(tensor: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:

@@ -87,6 +87,8 @@ def _rank_main(folder: Path) -> None:
     """What each rank of `run_ranks` does."""
     import torch.distributed as dist
 
+    from shared_core.launch.collectives import part
+
     order = json.loads((folder / "order.json").read_text(encoding="utf-8"))
     rank = int(os.environ["RANK"])
     try:
@@ -94,8 +96,7 @@ def _rank_main(folder: Path) -> None:
             dist.init_process_group("gloo", timeout=timedelta(seconds=60))
         result = _find(order["function"])(**order["arguments"])
         (folder / f"{rank}.json").write_text(json.dumps(result), encoding="utf-8")
-        if dist.is_initialized():
-            dist.barrier()  # gloo's threads may abort where the other end is torn down under them
+        part()
     except BaseException:
         text = f"rank {rank}:\n{traceback.format_exc()}"
         (folder / f"{rank}.error").write_text(text, encoding="utf-8")
