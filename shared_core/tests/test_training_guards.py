@@ -9,10 +9,10 @@ import time
 import pytest
 
 from shared_core.errors import RunFolderError
+from shared_core.lock import FolderLock
 from shared_core.testing.processes import Child, run_ranks
 from shared_core.training import guards
 from shared_core.training.guards import (
-    FolderLock,
     Signals,
     StallWatch,
     Stopped,
@@ -51,7 +51,7 @@ def test_stopped_carries_the_shells_exit_status(number, status):
 HOLD = """
 import sys, time
 from pathlib import Path
-from shared_core.training.guards import FolderLock
+from shared_core.lock import FolderLock
 lock = FolderLock(Path(sys.argv[1]))
 lock.take()
 print("held", flush=True)

@@ -102,7 +102,7 @@ def start(
     chosen = None if preset is None else Preset.named(preset)
     count = _processes(chosen, processes)
     with (
-        _signals() as received,
+        stop_signals() as received,
         Ranks(module, argv, preset=preset, processes=count, grace=grace) as ranks,
     ):
         return ranks.wait(received)
@@ -175,6 +175,7 @@ class Ranks:
         while self._running() and not self._failed(received):
             if received and not handed_on:
                 handed_on = True
+                say("stopping after the next checkpoint; once more to stop at once.")
                 self.send(received[0])
             if len(received) > 1:
                 self.kill()
@@ -250,11 +251,11 @@ class Ranks:
         code = self._ranks[rank].returncode
         if code < 0:
             killed_by = signal.Signals(-code).name
-            _say(f"rank {rank} of {self._count} was killed by {killed_by}; the run was ended.")
+            say(f"rank {rank} of {self._count} was killed by {killed_by}; the run was ended.")
             return 128 - code
         if rank > 0 and self._ranks[0].returncode != code:  # else rank 0 has said the same
             tail = "\n".join(self.output(rank).splitlines()[-TAIL_LINES:])
-            _say(f"rank {rank} of {self._count} ended with status {code}:\n{tail}")
+            say(f"rank {rank} of {self._count} ended with status {code}:\n{tail}")
         return int(code)
 
 
@@ -317,14 +318,12 @@ def _free_port() -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
+def stop_signals() -> Iterator[list[int]]:
     """The list of SIGINT and SIGTERM that arrive meanwhile."""
     received: list[int] = []
 
     def note(number: int, _: FrameType | None) -> None:
         received.append(number)
-        if len(received) == 1:
-            _say("stopping after the next checkpoint; once more to stop at once.")
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -334,6 +333,7 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Tell the user something on standard error, at once."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()

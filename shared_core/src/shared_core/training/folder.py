@@ -14,8 +14,8 @@ from shared_core.errors import MissingExtraError, RunFolderError
 from shared_core.faultpoints import reach
 from shared_core.files import replace_file
 from shared_core.launch.environment import environment
+from shared_core.lock import LOCK_FILE, FolderLock
 from shared_core.reporting.report import run_report
-from shared_core.training.guards import FolderLock
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = FolderLock(path / "run.lock")
+        self._lock = FolderLock(path / LOCK_FILE)
 
     def claim(self, config: Any, *, program: str, resume: bool) -> dict[str, Any] | None:
         """Take the folder for a run, and describe the run in it where that is not done yet.

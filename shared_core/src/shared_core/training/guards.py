@@ -1,4 +1,4 @@
-"""What keeps a long run safe: stop signals, stalls, the folder's lock, failures of one process."""
+"""What keeps a long run safe: stop signals, stalls, failures of one process."""
 
 from __future__ import annotations
 
@@ -7,22 +7,16 @@ import faulthandler
 import os
 import shutil
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import IO, TypeVar
+from typing import TypeVar
 
 from shared_core.errors import RunFolderError, UserError
 from shared_core.launch.collectives import from_rank_zero
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
 
 T = TypeVar("T")
 
@@ -136,51 +130,6 @@ class StallWatch:
                 faulthandler.dump_traceback(file)
         finally:
             os._exit(1)
-
-
-class FolderLock:
-    """One run at a time in a folder.
-
-    The operating system holds the lock for the process and drops it when the process dies, however
-    it dies: there is no stale lock. The file's text, the holder's number, is for the message alone.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file: IO[str] | None = None
-
-    def take(self) -> None:
-        """Take the lock.
-
-        Raises:
-            RunFolderError: another process holds it.
-        """
-        file = self.path.open("a+")
-        try:
-            if sys.platform == "win32":
-                file.seek(0)
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                # lockf, not flock: a child that outlives its killed parent must not hold the lock
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            file.close()
-            raise RunFolderError(
-                f"{self.path.parent}: another run (process {holder}) is writing here. "
-                "Wait for it, end it, or choose another --run folder."
-            ) from error
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        self._file = file
-
-    def drop(self) -> None:
-        """Give the lock back."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
 
 
 def disk_error(error: OSError, place: Path) -> RunFolderError:

@@ -112,12 +112,7 @@ class Hands:
         norm = float(torch.stack(norms).norm()) if norms else 0.0
         loss_is_finite = all(math.isfinite(loss) for loss in self._losses)
         finite = loss_is_finite and (math.isfinite(norm) or self._overflow_is_borne)
-        bad, stop, some_count, failed = any_rank(
-            [not finite, self.stop_asked(), not skip, self.failure is not None]
-        )
-        self.stopping = self.stopping or stop
-        if failed:
-            raise self.failure or StoppedElsewhere("another process failed; see its message.")
+        bad, some_count = self.agree(bad=not finite, counts=not skip)
         if bad:
             raise self._not_finite(norm)
         self._losses.clear()  # they were finite: a further step of this update has its own
@@ -134,6 +129,24 @@ class Hands:
         optimizer.step()
         optimizer.zero_grad()
         return norm
+
+    def agree(self, *, bad: bool = False, counts: bool = True) -> tuple[bool, bool]:
+        """What is true on any process; a stop that one was asked for becomes known to all.
+
+        Args:
+            bad: something is not finite here.
+            counts: something counts here.
+
+        Raises:
+            StoppedElsewhere: another process failed outside the update.
+        """
+        some_bad, stop, some_count, failed = any_rank(
+            [bad, self.stop_asked(), counts, self.failure is not None]
+        )
+        self.stopping = self.stopping or stop
+        if failed:
+            raise self.failure or StoppedElsewhere("another process failed; see its message.")
+        return some_bad, some_count
 
     @property
     def _engine(self) -> Any:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from shared_core.checkpoints.weights import load_weights
 from shared_core.data.loader import KeyedLoader
 from shared_core.faultpoints import reach
 from shared_core.metrics.measure import Measure
+from shared_core.training import snapshot
 from shared_core.training.learner import Learner, Outcome
 from shared_core.training.run import Run, Summary
 from shared_core.training.seeding import seed_everything
@@ -41,16 +44,24 @@ def fit(learner: Learner, loader: KeyedLoader[Any, Any], run: Run) -> Summary:
         if run.summary is not None:
             return run.summary
         prepare(learner, run)
-        run.restore(learner)
-        for position, micro_batches in run.batches():
+        run.restore(lambda folder: snapshot.restore(folder, learner, run.accelerator))
+        for position, micro_batches in run.batches(loader):
             rate = set_rates(learner, run)
             outcome = update(learner, micro_batches, run)
             run.record(outcome, rate, position)
             if run.due(run.settings.evaluate_every):
                 run.judge(evaluate(learner, run), learner.score_name)
             if run.due(run.settings.save_every) or run.has_new_best or run.over:
-                run.save(learner)
-        return run.finish(learner)
+                run.save(partial(_write, learner, run))
+        return run.finish(partial(_export, learner))
+
+
+def _write(learner: Learner, run: Run, folder: Path) -> None:
+    snapshot.write(folder, learner, run.accelerator, run.progress)
+
+
+def _export(learner: Learner, folder: Path, checkpoint: Path) -> None:
+    learner.export(folder, load_weights(checkpoint / snapshot.WEIGHTS))
 
 
 def prepare(learner: Learner, run: Run) -> None:

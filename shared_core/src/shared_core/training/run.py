@@ -26,20 +26,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object, send_to_device
 
 from shared_core.checkpoints.store import Store
-from shared_core.checkpoints.weights import load_weights
 from shared_core.data.loader import KeyedLoader, Position
+from shared_core.data.quarantine import Quarantine
 from shared_core.errors import CheckpointError
 from shared_core.faultpoints import reach
 from shared_core.launch.collectives import all_reduce_sum, any_rank
 from shared_core.metrics.measure import Measure
-from shared_core.training import snapshot
 from shared_core.training.config import TrainSettings
 from shared_core.training.folder import RunFolder
 from shared_core.training.guards import (
@@ -51,7 +50,7 @@ from shared_core.training.guards import (
     first_alone,
 )
 from shared_core.training.hands import Hands
-from shared_core.training.learner import Learner, Outcome
+from shared_core.training.learner import Outcome
 from shared_core.training.record import Record
 from shared_core.training.schedules import Progress
 
@@ -74,6 +73,16 @@ class Summary:
     """`epochs`, `max_steps` or `early_stop`."""
     seconds: float
     """Time since the process that finished it began, or took up, the run."""
+
+
+class Source(Protocol):
+    """What a run must know of its training data; a `KeyedLoader` is one."""
+
+    quarantine: Quarantine
+    """The rows that were left out."""
+
+    def steps(self, epoch: int) -> int:
+        """Updates in an epoch."""
 
 
 class Run:
@@ -114,13 +123,13 @@ class Run:
         )
 
     @contextmanager
-    def opened(self, loader: KeyedLoader[Any, Any]) -> Iterator[None]:
+    def opened(self, source: Source) -> Iterator[None]:
         """While the block runs, hold the folder, catch signals, watch for stalls, show the run.
 
         Raises:
             RunFolderError: the folder is in use, holds another run, or cannot be written.
         """
-        self._loader = loader
+        self._source = source
         self._folder = RunFolder(self.settings.run)
         with ExitStack() as stack:
             stack.callback(self._folder.release)
@@ -130,7 +139,7 @@ class Run:
                 )
             )
             self.summary = None if finished is None else Summary(**finished)
-            whole = loader.steps(0) * self.settings.epochs
+            whole = source.steps(0) * self.settings.epochs
             self._record = Record(
                 self.settings,
                 self.config,
@@ -184,25 +193,29 @@ class Run:
 
     # Going on
 
-    def restore(self, learner: Learner) -> None:
-        """Take the prepared learner to where the newest checkpoint left it, or to the start."""
+    def restore(self, load: Callable[[Path], Progress]) -> None:
+        """Go back to where the newest checkpoint was made, or to the start.
+
+        Args:
+            load: takes what is trained out of a checkpoint's folder, and says where it stood.
+        """
         saved = self._alone(self._newest)
         if saved is None:
             self.progress = self._at(Position(), step=0)
             self._alone(lambda: self._record.rewind(-1))
             return
         reach("load")
-        self.progress = snapshot.restore(Path(saved["folder"]), learner, self.accelerator)
+        self.progress = load(Path(saved["folder"]))
         if self.accelerator.is_main_process:
-            self._loader.quarantine.merge(saved["quarantine"])
+            self._source.quarantine.merge(saved["quarantine"])
         self._alone(lambda: self._record.rewind(self.progress.step))
         self._record.note(self.progress.step, f"continued after update {self.progress.step}")
         reach("loaded")
 
-    def batches(self) -> Iterator[tuple[Position, list[Any]]]:
+    def batches(self, loader: KeyedLoader[Any, Any]) -> Iterator[tuple[Position, list[Any]]]:
         """The rest of the run's batches on this process's device, with the position after each."""
         start = Position(self.progress.epoch, self.progress.batch)
-        stream = self._record.meter.waiting(self._loader.after(start))
+        stream = self._record.meter.waiting(loader.after(start))
         while not self.over:
             position, micro_batches = next(stream)
             device = self.accelerator.device
@@ -236,8 +249,11 @@ class Run:
             self.progress = _scored(self.progress, measures[score_name])
         reach("judged")
 
-    def save(self, learner: Learner) -> None:
+    def save(self, write: Callable[[Path], None]) -> None:
         """Save a checkpoint of this moment, whole or not at all.
+
+        Args:
+            write: puts its files into a folder; every process calls it.
 
         Raises:
             CheckpointError: it cannot be written; those before it are intact.
@@ -247,18 +263,21 @@ class Run:
         self._alone(lambda: str(self.store.begin(step)))
         try:
             with self.store.writing(step) as folder:
-                snapshot.write(folder, learner, self.accelerator, self.progress)
+                write(folder)
         except CheckpointError as error:
             failure = error
         if any_rank([failure is not None])[0]:
             self._alone(lambda: self.store.abandon(step))
             raise failure or StoppedElsewhere("another process could not write the checkpoint.")
-        quarantined = gather_object(self._loader.quarantine.to_json())
+        quarantined = gather_object(self._source.quarantine.to_json())
         self._alone(lambda: self._commit(quarantined))
         self.watch.beat()
 
-    def finish(self, learner: Learner) -> Summary:
+    def finish(self, export: Callable[[Path, Path], None]) -> Summary:
         """Export the model and write the report; a run that was asked to stop ends here instead.
+
+        Args:
+            export: writes the model into the first folder, from the checkpoint in the second.
 
         Raises:
             Stopped: by a signal; the checkpoint is saved.
@@ -274,7 +293,7 @@ class Run:
             seconds=self._record.meter.seconds,
         )
         with self.watch.paused():
-            self._alone(lambda: self._export(learner, summary))
+            self._alone(lambda: self._export(export, summary))
         return summary
 
     # Helpers
@@ -310,7 +329,7 @@ class Run:
             step=step,
             epoch=position.epoch,
             batch=position.batch,
-            steps_per_epoch=before.steps_per_epoch if known else self._loader.steps(position.epoch),
+            steps_per_epoch=before.steps_per_epoch if known else self._source.steps(position.epoch),
         )
 
     def _mean_over_ranks(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -329,12 +348,11 @@ class Run:
         if quarantined:
             self._folder.write_json("quarantine.json", quarantined)
 
-    def _export(self, learner: Learner, summary: Summary) -> None:
+    def _export(self, export: Callable[[Path, Path], None], summary: Summary) -> None:
         kept = self.store.best() or self.store.latest()
         if kept is None:
             raise CheckpointError(self.store.folder, "no checkpoint to export the model from")
-        weights = load_weights(kept.folder / snapshot.WEIGHTS)
-        self._folder.export(lambda folder: learner.export(folder, weights))
+        self._folder.export(lambda folder: export(folder, kept.folder))
         self._folder.finish(dataclasses.asdict(summary))
 
     def _stopped(self) -> Stopped:

@@ -65,9 +65,7 @@ def write(folder: Path, learner: Learner, accelerator: Accelerator, progress: Pr
     if optimizers is not None:
         save_tree(folder / OPTIMIZER, optimizers)
     save_tree(folder / LEARNER, state)
-    reach(f"before:{PROGRESS}")
-    (folder / PROGRESS).write_text(_progress_to_json(progress), encoding="utf-8")
-    reach(f"after:{PROGRESS}")
+    write_progress(folder, progress)
 
 
 def restore(folder: Path, learner: Learner, accelerator: Accelerator) -> Progress:
@@ -87,7 +85,7 @@ def restore(folder: Path, learner: Learner, accelerator: Accelerator) -> Progres
     learner.load_state(send_to_device(load_tree(folder / LEARNER), accelerator.device))
     own = folder / _own(accelerator)
     learner.load_own_state(load_tree(own) if own.is_file() else None)
-    return _progress_from_json((folder / PROGRESS).read_text(encoding="utf-8"))
+    return read_progress(folder)
 
 
 def _own(accelerator: Accelerator) -> str:
@@ -137,13 +135,18 @@ def _restore_whole(folder: Path, learner: Learner, accelerator: Accelerator) -> 
         accelerator.scaler.load_state_dict(saved["scaler"])
 
 
-def _progress_to_json(progress: Progress) -> str:
+def write_progress(folder: Path, progress: Progress) -> None:
+    """Write where the run stood."""
     tree = dataclasses.asdict(progress)
     tree["scores"] = [None if math.isnan(score) else score for score in progress.scores]
-    return json.dumps(tree, indent=1, allow_nan=False) + "\n"
+    reach(f"before:{PROGRESS}")
+    text = json.dumps(tree, indent=1, allow_nan=False) + "\n"
+    (folder / PROGRESS).write_text(text, encoding="utf-8")
+    reach(f"after:{PROGRESS}")
 
 
-def _progress_from_json(text: str) -> Progress:
-    tree = json.loads(text)
+def read_progress(folder: Path) -> Progress:
+    """Read where the run stood."""
+    tree = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
     scores = tuple(math.nan if score is None else score for score in tree.pop("scores"))
     return Progress(**tree, scores=scores)
