@@ -72,6 +72,16 @@ def test_transparency_is_laid_on_black():
     assert (decoded(one_colour, transparency=(10, 20, 30)) == 0).all()
 
 
+def test_a_picture_may_be_laid_on_another_colour(tmp_path):
+    pixels = np.full((2, 2, 4), 100, np.uint8)
+    pixels[0, 0, 3], pixels[1, 1, 3] = 0, 255
+    Image.fromarray(pixels).save(tmp_path / "clear.png")
+    white = np.asarray(open_picture(tmp_path / "clear.png", background=(255, 255, 255)))
+    assert white[0, 0].tolist() == [255, 255, 255]
+    assert white[1, 1].tolist() == [100, 100, 100]
+    assert (np.asarray(open_picture(tmp_path / "clear.png"))[0, 0] == 0).all()
+
+
 def test_palette_and_cmyk_become_rgb():
     palette = Image.fromarray(drawn(16, 16, 3)).quantize(8)
     np.testing.assert_array_equal(decoded(palette), np.asarray(palette.convert("RGB")))

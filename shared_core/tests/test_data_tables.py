@@ -115,6 +115,7 @@ def test_a_missing_file_is_named(tmp_path):
         ('{"a": 1,\n"b" 2}', "line 2, column 5: expected JSON"),
         ('{"a": NaN}', "found NaN, which JSON does not have"),
         ('{"a": -Infinity}', "found -Infinity, which JSON does not have"),
+        ('["NaN",\n "\\"NaN", NaN]', "line 2, column 11: expected JSON, found NaN"),
         ("[1e999]", "found 1e999 is not finite"),
         ('{"a": 1, "b": 2, "a": 3}', "found the name 'a' twice in one object"),
         ("[" * 1_000_000, "it is nested too deeply"),
@@ -144,6 +145,8 @@ def test_json_lines_have_numbers_and_errors_name_them(tmp_path):
     assert [next(lines), next(lines)] == [(1, {"a": 1}), (3, [2.5])]
     with pytest.raises(DataError, match=r"events\.jsonl, line 4, column 7: expected JSON"):
         next(lines)
+    with pytest.raises(DataError, match=r"nan\.jsonl, line 2, column 7: expected JSON, found NaN"):
+        list(read_jsonl(saved(tmp_path, '{"a": 1}\n{"a": NaN}\n', "nan.jsonl")))
 
 
 json_values = st.recursive(

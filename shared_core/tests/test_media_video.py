@@ -38,6 +38,19 @@ def test_every_frame_comes_in_order_with_its_time_at_any_rate(tmp_path, fps):
     np.testing.assert_array_equal(frame_times(video), [f.time_s for f in decoded])
 
 
+def test_only_the_frames_that_are_wanted_are_delivered_and_the_end_is_still_checked(tmp_path):
+    video = write_media(tmp_path / "v.mp4", grey_steps(30), fps=10)
+    whole = {frame.index: frame for frame in frames(video)}
+    some = list(frames(video, only={0, 7, 8}))
+    assert [frame.index for frame in some] == [0, 7, 8]
+    for frame in some:
+        assert frame.time_s == whole[frame.index].time_s
+        np.testing.assert_array_equal(frame.image, whole[frame.index].image)
+    short = cut(write_media(tmp_path / "cut.mp4", noise(30), fps=10, options=FASTSTART), 0.6)
+    with pytest.raises(DataError, match="cut short"):
+        list(frames(short, only={0}))
+
+
 def test_a_variable_frame_rate_and_a_late_start_are_kept(tmp_path):
     times = [0.5, 0.54, 0.7, 0.71, 1.9]
     video = write_media(tmp_path / "v.mkv", grey_steps(5), times_s=times)

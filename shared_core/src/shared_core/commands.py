@@ -41,8 +41,8 @@ class Verb:
         run: the function that runs it as "module:function"; takes the config, and returns an exit
             status or None for 0.
         help: one line for the list of verbs.
-        launch: whether it can run in several processes; its config then has `launch` and
-            `processes`.
+        launch: whether it trains, in several processes if asked to; its config then has `launch`,
+            `processes` and `run`, the folder to supervise.
     """
 
     name: str
@@ -57,6 +57,12 @@ _DOCTOR = Verb(
     config="shared_core.launch.config:DoctorConfig",
     run="shared_core.launch.doctor:command",
     help="Say what this machine can run, and what is missing.",
+)
+_SUPERVISE = Verb(
+    "supervise",
+    config="shared_core.launch.config:SuperviseConfig",
+    run="shared_core.launch.supervise:supervise",
+    help="Start a training command anew when it dies.",
 )
 
 
@@ -74,7 +80,8 @@ def main(
         program: the name of the command, such as `abaw-va`.
         module: the import name of the package; `python -m MODULE` must be the same program. Its
             docstring's first line opens the help, its `presets` folder is what `--config` offers.
-        verbs: what the program can do, in the order of the help; `doctor` is added.
+        verbs: what the program can do, in the order of the help; `supervise` and `doctor` are
+            added.
         argv: the arguments; None takes those of the process.
 
     Returns:
@@ -84,7 +91,7 @@ def main(
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        status = _run(program, module, (*verbs, _DOCTOR), arguments)
+        status = _run(program, module, (*verbs, _SUPERVISE, _DOCTOR), arguments)
         sys.stdout.flush()
     except UserError as error:
         sys.stderr.write(f"{program}: {error}\n")
@@ -116,6 +123,8 @@ def _run(program: str, module: str, verbs: Sequence[Verb], arguments: list[str])
         (sys.stdout if asked else sys.stderr).write(overview)
         return 0 if asked else UsageError.exit_status
     rest = arguments[len(verb.name.split()) :]
+    if verb is _SUPERVISE and rest not in (["-h"], ["--help"]):
+        return _supervise(program, module, verbs, rest)
     from shared_core.config import parse
 
     config = parse(_resolve(verb.config), rest, program=f"{program} {verb.name}", presets=module)
@@ -127,6 +136,26 @@ def _run(program: str, module: str, verbs: Sequence[Verb], arguments: list[str])
             return ranks.start(module, words, preset=config.launch, processes=config.processes)
         return _together(_resolve(verb.run), config)
     return _resolve(verb.run)(config) or 0
+
+
+def _supervise(program: str, module: str, verbs: Sequence[Verb], arguments: list[str]) -> int:
+    """Supervise the training command after `--`; a mistake in its line is found before it starts."""
+    from shared_core.config import parse
+
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    words = arguments[end + 1 :]
+    verb = _find(verbs, words)
+    if verb is None or not verb.launch:
+        found = words[0] if words else "nothing"
+        raise UsageError(
+            f"supervise: expected a training command after --, found {found}.\n"
+            f"Such as: {program} supervise -- train --run runs/night"
+        )
+    own = f"{program} {_SUPERVISE.name}"
+    settings = parse(_resolve(_SUPERVISE.config), arguments[:end], program=own, presets=module)
+    rest = words[len(verb.name.split()) :]
+    config = parse(_resolve(verb.config), rest, program=f"{program} {verb.name}", presets=module)
+    return int(_resolve(_SUPERVISE.run)(module, words, run=config.run, settings=settings))
 
 
 def _together(run: Callable[[Any], int | None], config: Any) -> int:

@@ -10,6 +10,7 @@ import csv
 import difflib
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TextIO
@@ -21,6 +22,8 @@ MAX_LINE = 16 * 2**20
 """Characters of the longest line that is read."""
 MAX_JSON = 2**30
 """Bytes of the largest JSON file that is read."""
+
+_QUOTED_OR_CONSTANT = re.compile(r'"(?:[^"\\]++|\\.)*+"|(-?Infinity|NaN)', re.DOTALL)
 
 
 class Row(NamedTuple):
@@ -260,12 +263,27 @@ def _parse(path: Path, text: str, where: str) -> Any:
         raise DataError(
             path, error.msg, where=f"{place}, column {error.colno}", expected="JSON"
         ) from error
+    except _ConstantError as error:
+        place = _place_of_constant(text, where)
+        raise DataError(path, f"{error}", where=place, expected="JSON") from error
     except ValueError as error:
         raise DataError(path, f"{error}", where=where, expected="JSON") from error
 
 
+def _place_of_constant(text: str, where: str) -> str:
+    """The place of the first NaN or infinity outside of quotes."""
+    found = next(match for match in _QUOTED_OR_CONSTANT.finditer(text) if match[1])
+    line = text.count("\n", 0, found.start()) + 1
+    column = found.start() - text.rfind("\n", 0, found.start())
+    return f"{where or f'line {line}'}, column {column}"
+
+
+class _ConstantError(ValueError):
+    """NaN or an infinity."""
+
+
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant}, which JSON does not have")
+    raise _ConstantError(f"{constant}, which JSON does not have")
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -80,8 +80,7 @@ def supervise(
                 f"from {f'step {reached}' if reached >= 0 else 'the start'}."
             )
             _sleep(pause, lambda: bool(received))
-            lock = FolderLock(run / LOCK_FILE)  # ranks of the dead command may still be saving
-            _sleep(2 * grace, lambda: bool(received) or not lock.is_held())
+            _until_free(run, 2 * grace, received)
             if received:
                 return 128 + received[0]
 
@@ -194,7 +193,7 @@ def _hang_watch(run: Path, seconds: float | None) -> Callable[[], bool]:
     """A function that says whether a run's events and checkpoints have not changed for so long."""
     if seconds is None:
         return lambda: False
-    seen = _last_change(run)
+    seen = _changes(run)
     looked = changed = time.monotonic()
     every = min(1.0, seconds / 4)  # a look walks over all files of the checkpoints
 
@@ -203,7 +202,7 @@ def _hang_watch(run: Path, seconds: float | None) -> Callable[[], bool]:
         now = time.monotonic()
         if now - looked >= every:
             looked = now
-            latest = _last_change(run)
+            latest = _changes(run)
             if latest != seen:
                 seen, changed = latest, now
         return now - changed > seconds
@@ -211,16 +210,22 @@ def _hang_watch(run: Path, seconds: float | None) -> Callable[[], bool]:
     return hangs
 
 
-def _last_change(run: Path) -> int:
-    """When the events or anything of the checkpoints last changed, in nanoseconds; 0 without any."""
+def _changes(run: Path) -> dict[Path, int]:
+    """When the events and each file and folder of the checkpoints changed, in nanoseconds."""
     paths = [run / "events.jsonl", run / "checkpoints"]
     for folder, folders, files in os.walk(run / "checkpoints"):
         paths += [Path(folder, name) for name in (*folders, *files)]
-    newest = 0
+    changes = {}
     for path in paths:
         with contextlib.suppress(FileNotFoundError):  # a checkpoint is renamed or pruned meanwhile
-            newest = max(newest, path.stat().st_mtime_ns)
-    return newest
+            changes[path] = path.stat().st_mtime_ns
+    return changes
+
+
+def _until_free(run: Path, seconds: float, received: Sequence[int]) -> None:
+    """Wait for ranks of the dead command that are still saving; a stop signal ends the wait."""
+    lock = FolderLock(run / LOCK_FILE)
+    _sleep(seconds, lambda: bool(received) or not lock.is_held())
 
 
 def _sleep(seconds: float, over: Callable[[], bool]) -> None:

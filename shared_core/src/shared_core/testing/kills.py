@@ -71,7 +71,9 @@ def seeded_draw() -> tuple[int, random.Random]:
     return seed, random.Random(seed)  # noqa: S311 - nothing secret
 
 
-def kill_again_and_again(line: Line, run: Path, *, most_updates: int = 40) -> int:
+def kill_again_and_again(
+    line: Line, run: Path, *, most_updates: int = 40, points: Sequence[str] = POINTS
+) -> int:
     """Kill a training command at every named point and at random ones, then let it finish.
 
     Each start is killed once. Counted in updates, the run must be long enough that it is not over
@@ -81,6 +83,7 @@ def kill_again_and_again(line: Line, run: Path, *, most_updates: int = 40) -> in
         line: the command, without `--run` and `--resume`.
         run: its run folder.
         most_updates: updates that a start makes, at most, before it is killed at random.
+        points: the named ones.
 
     Returns:
         How often it was killed.
@@ -89,7 +92,7 @@ def kill_again_and_again(line: Line, run: Path, *, most_updates: int = 40) -> in
     by_chance = [
         (draw.randrange(most_updates), draw.uniform(0.0, 0.1)) for _ in range(RANDOM_KILLS)
     ]
-    moments: list[str | tuple[int, float]] = [*POINTS, *by_chance]
+    moments: list[str | tuple[int, float]] = [*points, *by_chance]
     draw.shuffle(moments)
     killed_at([*line, "--run", run], "recorded:2")
     assert not Store(run / "checkpoints").steps()  # the next start begins again

@@ -138,19 +138,29 @@ def train(config: TinyConfig) -> Summary:
     return fit(TinyLearner(config, rank, world), loader, run)
 
 
-def trace(folder: Path) -> dict[str, Any]:
-    """Everything of a finished run that must not depend on how often it was interrupted."""
+def trace(folder: Path, *, timed_files: Sequence[str] = ()) -> dict[str, Any]:
+    """Everything of a finished run that must not depend on how often it was interrupted.
+
+    Args:
+        folder: of the run.
+        timed_files: names of files of a checkpoint that hold times.
+    """
     last = max((folder / "checkpoints").glob("step-*"))
     timed = ("time", "items_per_second", "data_share")
     return {
         "events": [
-            {name: value for name, value in event.items() if name not in timed}
+            {
+                name: value
+                for name, value in event.items()
+                if name not in timed and not name.startswith("seconds/")
+            }
             for event in read(folder)
             if event["kind"] != "note"
         ],
         "checkpoint": {
-            path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(last.iterdir())
+            str(path.relative_to(last)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(last.rglob("*"))
+            if path.is_file() and path.name not in timed_files
         },
         "model": hashlib.sha256((folder / "model/model.safetensors").read_bytes()).hexdigest(),
     }

@@ -78,8 +78,9 @@ class Summary:
 class Source(Protocol):
     """What a run must know of its training data; a `KeyedLoader` is one."""
 
-    quarantine: Quarantine
-    """The rows that were left out."""
+    @property
+    def quarantine(self) -> Quarantine:
+        """The rows that were left out."""
 
     def steps(self, epoch: int) -> int:
         """Updates in an epoch."""

@@ -1,0 +1,153 @@
+"""A trainer from a run's settings, and a model from its checkpoint."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from peft import PeftModel
+from transformers.trainer_callback import PrinterCallback
+from trl import GRPOConfig
+from trl.rewards import get_soft_overlong_punishment
+
+from refine_iqa.config import BoxConvention, TrainConfig
+from refine_iqa.data.rows import Row, read_rows
+from refine_iqa.grpo.arguments import grpo_config, lora_config
+from refine_iqa.grpo.callback import RunCallback
+from refine_iqa.grpo.difference import ProbabilityDifference
+from refine_iqa.grpo.judging import judge_on
+from refine_iqa.grpo.rows import TrainingRows
+from refine_iqa.grpo.trainer import QualityTrainer, trainer_files
+from refine_iqa.model.loading import load_model
+from refine_iqa.model.sharing import SharedPictures, share_vision, vision_tower
+from refine_iqa.rewards import registry
+from shared_core.data.quarantine import Quarantine
+from shared_core.errors import ConfigError
+from shared_core.training.run import Run
+from shared_core.training.snapshot import read_progress
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_STATE = shutil.ignore_patterns(
+    "optimizer*", "scheduler.pt", "scaler.pt", "rng_state*", "trainer_state.json", "global_step*",
+    "latest", "zero_to_fp32.py",
+)  # fmt: skip
+"""What a checkpoint holds beside the model."""
+
+
+def build_trainer(
+    config: TrainConfig, rows: Sequence[Row], quarantine: Quarantine, run: Run
+) -> QualityTrainer:
+    """The trainer of a run, with its model on its device.
+
+    Args:
+        config: the run's settings.
+        rows: training rows.
+        quarantine: what happens to media that cannot be read.
+        run: opened.
+
+    Raises:
+        CheckpointError: the model cannot be used.
+        ConfigError: settings do not fit the model or the processes.
+    """
+    arguments = grpo_config(config, run.accelerator)
+    model, processor = load_model(
+        config.model,
+        dtype=_DTYPES[config.weights_dtype],
+        attn=None if config.attn == "auto" else config.attn,
+    )
+    _choose_what_learns(model, config)
+    training_rows = TrainingRows(
+        rows,
+        config,
+        factor=processor.image_processor.patch_size * processor.image_processor.merge_size,
+        boxes=_boxes(config.box_convention, model.config.model_type),
+        quarantine=quarantine,
+    )
+    processor.image_processor = SharedPictures(processor.image_processor)
+    rewards: list[Callable[..., Any]] = _rule_rewards(config)
+    if config.strategy == "refine":
+        rewards.append(
+            ProbabilityDifference(
+                lambda *asked: trainer.probabilities(*asked),
+                processor.tokenizer,
+                score_threshold=config.score_threshold,
+                digits=config.pd_digits,
+                label=config.pd_label,
+                in_step=_shards_weights(arguments),
+            )
+        )
+    trainer = QualityTrainer(
+        run=run,
+        advantages=config.advantage_shaping if config.strategy == "refine" else "grpo",
+        model=model,
+        args=arguments,
+        train_dataset=training_rows.dataset(),
+        processing_class=processor,
+        reward_funcs=rewards,
+        peft_config=lora_config(config),
+    )
+    trainer.remove_callback(PrinterCallback)
+    judge = None
+    if config.eval_data is not None:
+        judge = judge_on(_validation_rows(config, config.eval_data), config, trainer)
+    trainer.add_callback(RunCallback(run, cycle=config.num_iterations, judge=judge))
+    if config.share_vision:
+        for policy in (trainer.model, trainer.ref_model):
+            if policy is not None:
+                share_vision(trainer.accelerator.unwrap_model(policy))
+    return trainer
+
+
+def export(folder: Path, checkpoint: Path) -> None:
+    """Write the model of a checkpoint, with its processor, without what only training needs."""
+    source = trainer_files(checkpoint, read_progress(checkpoint).step)
+    shutil.copytree(source, folder, ignore=_STATE, dirs_exist_ok=True)
+
+
+def _validation_rows(config: TrainConfig, table: Path) -> list[Row]:
+    rows = read_rows(table, data_root=config.data_root)
+    for row in rows:
+        if row.task != "scoring":
+            raise ConfigError("eval_data", str(table), f"rows with scores; {row.where} has none")
+    return rows
+
+
+def _shards_weights(arguments: GRPOConfig) -> bool:
+    """Whether a forward pass needs every process."""
+    plugin = arguments.deepspeed_plugin
+    return plugin is not None and plugin.zero_stage == 3
+
+
+def _choose_what_learns(model: Any, config: TrainConfig) -> None:
+    if isinstance(model, PeftModel):  # loaded for use; here its adapters go on learning
+        for name, weight in model.named_parameters():
+            weight.requires_grad_("lora_" in name)
+    if config.freeze_vision:
+        vision_tower(model).requires_grad_(requires_grad=False)
+
+
+def _rule_rewards(config: TrainConfig) -> list[Callable[..., Any]]:
+    """The rewards by their names; the one for overlong completions is trl's."""
+    overlong = get_soft_overlong_punishment(
+        max_completion_len=config.max_completion_length,
+        soft_punish_cache=config.overlong_buffer,
+    )
+    names = [name for name in config.reward_names if name != "overlong"]
+    built = registry.build(
+        names,
+        score_threshold=config.score_threshold,
+        soft_width=config.soft_width,
+        soft_shape=config.soft_shape,
+        severity_needs_type=config.severity_needs_type,
+    )
+    by_name: dict[str, Callable[..., Any]] = dict(zip(names, built, strict=True))
+    return [by_name.get(name, overlong) for name in config.reward_names]
+
+
+def _boxes(convention: BoxConvention, model_type: str) -> Literal["pixels", "thousandths"]:
+    if convention != "auto":
+        return convention
+    return "thousandths" if model_type == "qwen3_vl" else "pixels"

@@ -1,0 +1,146 @@
+"""Training rows as trl takes them: prompts and pictures, made when a row's turn comes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from datasets import Dataset
+from PIL import Image
+
+from refine_iqa.config import MediaSettings
+from refine_iqa.data import prompts
+from refine_iqa.data.pictures import Picture, read_picture, smart_size
+from refine_iqa.data.rows import Row
+from refine_iqa.data.solutions import Perceived
+from refine_iqa.data.video import FrameOptions, read_frames
+from refine_iqa.perception.questions import to_convention
+from shared_core.data.quarantine import Quarantine
+from shared_core.errors import DataError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Templates:
+    """How the model is told to answer a question."""
+
+    think: str
+    no_think: str
+
+    @classmethod
+    def of(cls, settings: MediaSettings) -> Templates:
+        """Those of a command's settings, or ours.
+
+        Raises:
+            ConfigError: a template file cannot be read, or has no slot for the question.
+        """
+        think, no_think = settings.think_template, settings.no_think_template
+        return cls(
+            prompts.read_template(think, "think_template") if think else prompts.THINK_TEMPLATE,
+            prompts.read_template(no_think, "no_think_template")
+            if no_think
+            else prompts.NO_THINK_TEMPLATE,
+        )
+
+
+class TrainingRows:
+    """Decodes rows when their turn comes, each once for all completions of its group.
+
+    A row whose media cannot be read is raised, or, under quarantine, becomes a blank picture with
+    `unreadable` set: the trainer learns nothing from it.
+
+    Args:
+        rows: the table's.
+        settings: sizes and frames.
+        factor: what the sides of a picture are multiples of.
+        boxes: how the model says a box.
+        quarantine: what happens to media that cannot be read.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        settings: MediaSettings,
+        *,
+        factor: int,
+        boxes: Literal["pixels", "thousandths"],
+        quarantine: Quarantine,
+    ) -> None:
+        self._rows = rows
+        self._settings = settings
+        self._factor = factor
+        self._frames = FrameOptions.of(settings, factor)
+        self._templates = Templates.of(settings)
+        self._boxes = boxes
+        self._quarantine = quarantine
+        self._latest: dict[int, dict[str, Any]] = {}
+
+    def dataset(self) -> Dataset:
+        """The rows' numbers, which become prompts and pictures when they are asked for."""
+        return Dataset.from_dict({"row": list(range(len(self._rows)))}).with_transform(self)
+
+    def __call__(self, batch: dict[str, list[int]]) -> dict[str, list[Any]]:
+        """The columns of a batch; the copies of a row share one object.
+
+        The latest batch is kept, for trl loads it again for every micro-batch that it generated for.
+        """
+        wanted = dict.fromkeys(batch["row"])
+        self._latest = {row: self._latest.get(row) or self._example(row) for row in wanted}
+        examples = [self._latest[row] for row in batch["row"]]
+        return {name: [example[name] for example in examples] for name in examples[0]}
+
+    def _example(self, number: int) -> dict[str, Any]:
+        row = self._rows[number]
+        try:
+            pictures, times_s = self._media(row)
+            unreadable = False
+        except DataError as error:
+            self._quarantine.bad(error, of=len(self._rows))
+            _log.warning("%s is left out: %s", row.where, error)
+            blank = Picture.of(Image.new("RGB", (2 * self._factor, 2 * self._factor)))
+            pictures, times_s, unreadable = (blank,), (), True
+        scoring = row.task == "scoring"
+        template = self._templates.think if scoring else prompts.PERCEPTION_TEMPLATE
+        plainly = self._templates.no_think
+        return {
+            "row": number,
+            "prompt": _prompt(template, row, len(pictures), times_s),
+            "no_think": _prompt(plainly, row, len(pictures), times_s),
+            "images": list(pictures),
+            "task": row.task,
+            "solution": row.solution if scoring else self._perceived(row),
+            "unreadable": unreadable,
+        }
+
+    def _media(self, row: Row) -> tuple[tuple[Picture, ...], tuple[float, ...]]:
+        if row.is_video:
+            frames = read_frames(row.media[0], self._frames, cache=self._settings.frame_cache)
+            return frames.pictures, frames.times_s
+        sizes = {"min_pixels": self._settings.min_pixels, "max_pixels": self._settings.max_pixels}
+        return tuple(read_picture(path, factor=self._factor, **sizes) for path in row.media), ()
+
+    def _perceived(self, row: Row) -> Perceived:
+        """What is to be perceived, its box as the model says boxes."""
+        solution = cast("Perceived", row.solution)
+        if solution["box"] is None or row.size is None:
+            return solution
+        width, height = row.size
+        resized = smart_size(
+            height,
+            width,
+            factor=self._factor,
+            min_pixels=self._settings.min_pixels,
+            max_pixels=self._settings.max_pixels,
+        )
+        box = to_convention(solution["box"], row.size, resized[::-1], self._boxes)
+        return {**solution, "box": box}
+
+
+def _prompt(
+    template: str, row: Row, pictures: int, times_s: Sequence[float]
+) -> list[dict[str, Any]]:
+    text = prompts.fill(template, row.question)
+    return prompts.messages(text, pictures=pictures, times_s=times_s)

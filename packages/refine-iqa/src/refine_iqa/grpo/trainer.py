@@ -1,0 +1,270 @@
+"""trl's `GRPOTrainer`, with what the paper adds, exact to resume, and told where its time goes."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate.utils import gather_object
+from peft import PeftModel
+from torch import Tensor
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from trl import GRPOTrainer
+from trl.models import unwrap_model_for_generation
+from trl.trainer.utils import RepeatSampler
+
+from refine_iqa.grpo.difference import Opening, left_padded
+from refine_iqa.method import probability_of_tokens, refine_advantages
+from refine_iqa.model.loading import load_model
+from shared_core.data.loader import generator
+from shared_core.errors import NonFiniteError
+from shared_core.faultpoints import reach
+from shared_core.training.run import Run
+from shared_core.training.seeding import seed_everything
+from shared_core.training.snapshot import write_progress
+
+SUCCESS = ("format", "answer")
+"""Rule rewards; a completion that has them in full is a success."""
+
+
+class QualityTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is half typed
+    """GRPO on one run of the house; every process has one.
+
+    Args:
+        run: whose folder keeps the checkpoints, and which is told of every update.
+        advantages: GRPO's, or the refine strategy's.
+        **given: as `GRPOTrainer` takes them.
+    """
+
+    def __init__(self, *, run: Run, advantages: Literal["grpo", "refine"], **given: Any) -> None:
+        super().__init__(**given)
+        self._house = run
+        self._shaping = advantages
+        self._rewards: Tensor | None = None
+        self._clock: defaultdict[str, float] = defaultdict(float)
+        self._rows: list[int] = []
+
+    # One update
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any) -> Tensor:
+        """One micro-batch; all processes agree that its loss is finite before any weight moves.
+
+        Raises:
+            NonFiniteError: on all processes; names the rows.
+        """
+        reach("loop:update")
+        with self._timed("whole"):
+            loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        bad, _ = self._house.hands.agree(bad=not math.isfinite(loss))
+        if bad:
+            raise self._not_finite(loss)
+        if self._step % self.current_gradient_accumulation_steps == 0:
+            self._report_times()
+        reach("loop:updated")
+        return loss
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        if self.model.training:
+            # What is drawn depends on the place in the run, so that a resumed run draws the same.
+            seed_everything(self.args.seed, self.state.global_step, self.accelerator.process_index)
+        self._rows = [example["row"] for example in inputs]
+        with self._timed("scoring"):
+            output: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        unreadable = torch.tensor([example["unreadable"] for example in inputs])
+        output["completion_mask"][unreadable] = 0  # their pictures are blank: nothing is learnt
+        if self._shaping == "refine":
+            self._reshape_advantages(output)
+        return output
+
+    def _generate(self, prompts: list[Any]) -> Any:
+        with self._timed("generate"):
+            return super()._generate(prompts)
+
+    def _calculate_rewards(
+        self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any
+    ) -> Tensor:
+        with self._timed("reward"):
+            rewards: Tensor = super()._calculate_rewards(
+                inputs, prompts, completions, completion_ids_list
+            )
+        unreadable = torch.tensor(gather_object([example["unreadable"] for example in inputs]))
+        rewards[unreadable.to(rewards.device)] = math.nan
+        self._rewards = rewards
+        return rewards
+
+    def _reshape_advantages(self, output: dict[str, Any]) -> None:
+        """Replace GRPO's advantages, in the update and in trl's own log, by the refine strategy's."""
+        rewards = self._rewards
+        assert rewards is not None  # noqa: S101
+        weights = self.reward_weights.to(rewards.device)
+        total = (rewards * weights).nansum(dim=1)
+        total[rewards.isnan().all(dim=1)] = math.nan
+        columns = [self.reward_func_names.index(name) for name in SUCCESS]
+        successes = (rewards[:, columns] == 1).all(dim=1)
+        group = self.num_generations if self.model.training else self.num_generations_eval
+        advantages = refine_advantages(total, successes, group)
+        count = len(output["advantages"])
+        start = self.accelerator.process_index * count
+        output["advantages"] = advantages[start : start + count]
+        logged = self._logs["advantages"]
+        for _ in range(min(len(logged), len(advantages))):
+            logged.pop()
+        logged.extend(advantages.tolist())
+
+    # Order
+
+    def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
+        usual = super()._get_train_sampler(dataset)
+        return EpochSampler(
+            usual.data_source,
+            mini_repeat_count=usual.mini_repeat_count,
+            batch_size=usual.batch_size,
+            repeat_count=usual.repeat_count,
+            shuffle=usual.shuffle,
+            seed=self.args.seed,
+            epoch=lambda: self.state.global_step // self._house.progress.steps_per_epoch,
+        )
+
+    # Probabilities
+
+    @torch.no_grad()
+    def probabilities(
+        self, openings: Sequence[Opening], tokens: Tensor, places: Sequence[int]
+    ) -> Tensor:
+        """Joint probability, under the policy, of some of the tokens that would come next.
+
+        Args:
+            openings: n prompts, and what is written after each.
+            tokens: k tokens that come next. [n, k]
+            places: which of the k count; each is judged given all before it.
+
+        Returns:
+            [n], 0..1, on the CPU.
+        """
+        prompt_ids, _, fields = self._tokenize_prompts([opening.messages for opening in openings])
+        asked = tokens[:, : places[-1] + 1]
+        after = [
+            [*opening.written, *row[:-1]]
+            for opening, row in zip(openings, asked.tolist(), strict=True)
+        ]
+        both = [[*ids, *rest] for ids, rest in zip(prompt_ids, after, strict=True)]
+        given = {name: value for name, value in fields.items() if isinstance(value, Tensor)}
+        given["input_ids"] = left_padded(both, self.processing_class.tokenizer.pad_token_id)
+        given["attention_mask"] = left_padded([[1] * len(row) for row in both], 0)
+        types = fields["mm_token_type_ids"]
+        given["mm_token_type_ids"] = left_padded(
+            [[*own, *[0] * len(rest)] for own, rest in zip(types, after, strict=True)], 0
+        )
+        device = self.accelerator.device
+        training = self.model.training
+        self.model.eval()
+        try:
+            with (
+                unwrap_model_for_generation(
+                    self.model_wrapped,
+                    self.accelerator,
+                    gather_deepspeed3_params=self.args.ds3_gather_for_generation,
+                ) as policy,
+                self.accelerator.autocast(),
+            ):
+                logits = policy(
+                    **{name: value.to(device) for name, value in given.items()},
+                    logits_to_keep=asked.shape[1],
+                ).logits
+        finally:
+            self.model.train(training)
+        chosen = torch.tensor(places)
+        return probability_of_tokens(logits[:, chosen].cpu(), asked[:, chosen])
+
+    # Checkpoints
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        self._house.save(lambda folder: self._write(folder, model, trial))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if isinstance(self.model, PeftModel):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        # transformers writes the older layout of keys and its trainer reads them as they are, not
+        # strictly: it would go on with the first weights, and say nothing.
+        saved = load_model(resume_from_checkpoint, dtype=self.model.dtype).model
+        self.model.load_state_dict(saved.state_dict())
+
+    def _write(self, folder: Path, model: Any, trial: Any) -> None:
+        usual, self.args.output_dir = self.args.output_dir, str(folder)
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.output_dir = usual
+        if self.args.should_save:
+            (trainer_files(folder, self.state.global_step) / "training_args.bin").unlink(
+                missing_ok=True
+            )
+            (folder / "README.md").unlink(missing_ok=True)
+            write_progress(folder, self._house.progress)
+
+    # Helpers
+
+    @contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        before = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._clock[what] += time.perf_counter() - before
+
+    def _report_times(self) -> None:
+        """Seconds of an update's parts, for its line in the record."""
+        clock, self._clock = self._clock, defaultdict(float)
+        parts = {
+            "generate": clock["generate"],
+            "reward": clock["reward"],
+            "log_probability": clock["scoring"] - clock["generate"] - clock["reward"],
+            "update": clock["whole"] - clock["scoring"],
+        }
+        for name, seconds in parts.items():
+            self._metrics["train"][f"seconds/{name}"].append(seconds)
+
+    def _not_finite(self, loss: Tensor) -> NonFiniteError:
+        mine = (
+            [] if math.isfinite(loss) else [f"loss {float(loss)} on rows {sorted(set(self._rows))}"]
+        )
+        return NonFiniteError(
+            f"{self._house.place}: {'; '.join(gather_object(mine))}. "
+            "The weights were not changed by this update.\n"
+            "Look at these rows; a lower learning rate or --clip-norm may help."
+        )
+
+
+class EpochSampler(RepeatSampler):  # type: ignore[misc]  # trl is half typed
+    """trl's order of rows, drawn for each epoch by a key of its own.
+
+    trl draws an epoch's order after those before it, and a resumed run, which has drawn none, would
+    begin again with the first epoch's.
+
+    Args:
+        *given: as `RepeatSampler` takes them.
+        seed: of the run.
+        epoch: which one begins.
+        **named: as `RepeatSampler` takes them.
+    """
+
+    def __init__(self, *given: Any, seed: int, epoch: Callable[[], int], **named: Any) -> None:
+        super().__init__(*given, seed=seed, **named)
+        self._key = seed
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        self.generator = generator(self._key, self._epoch())
+        yield from super().__iter__()
+
+
+def trainer_files(folder: Path, step: int) -> Path:
+    """Where trl's own files lie in a checkpoint of the house."""
+    return folder / f"{PREFIX_CHECKPOINT_DIR}-{step}"

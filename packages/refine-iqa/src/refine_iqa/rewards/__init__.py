@@ -1,0 +1,1 @@
+"""What a completion earns: the authors' two rules, and ours beside them."""
