@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from shared_core.checkpoints import hub as hub_module
 from shared_core.checkpoints import pretrained
 from shared_core.checkpoints.pretrained import Pretrained
 from shared_core.errors import CheckpointError, UsageError
@@ -162,6 +163,9 @@ def test_a_disk_that_is_full_leaves_nothing_half_written(tmp_path: Path, model: 
 class FakeHub:
     """As much of huggingface_hub as is used, over a local folder."""
 
+    class HTTPError(Exception):
+        """What a connection that fails raises: no OSError."""
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.calls: list[tuple[str, Any]] = []
@@ -195,7 +199,8 @@ class FakeHub:
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHub:
     fake = FakeHub(tmp_path)
-    monkeypatch.setattr(pretrained, "require", lambda module, extra: fake)
+    for module in (pretrained, hub_module):
+        monkeypatch.setattr(module, "require", lambda module, extra: fake)
     return fake
 
 
@@ -234,6 +239,29 @@ def test_a_hub_that_cannot_be_reached_is_one_message(
     with pytest.raises(CheckpointError, match=r"\(offline mode is enabled\)\.\n.*local folder"):
         Tiny.from_pretrained("me/tiny")
     with pytest.raises(CheckpointError, match=r"does not take it \(offline mode.*\n.*hf auth"):
+        model.push_to_hub("me/tiny")
+
+
+def test_a_connection_that_fails_is_one_message(
+    hub: FakeHub, model: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*args: Any, **more: Any) -> None:
+        raise FakeHub.HTTPError("connection refused")
+
+    monkeypatch.setattr(hub, "upload_folder", refused)
+    with pytest.raises(CheckpointError, match=r"does not take it \(connection refused\)"):
+        model.push_to_hub("me/tiny")
+
+
+def test_a_real_connection_that_fails_is_one_message(
+    model: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = pytest.importorskip("huggingface_hub")
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    api = library.HfApi(endpoint="http://127.0.0.1:9", token="none")  # nobody listens there
+    monkeypatch.setattr(library, "HfApi", lambda: api)
+    with pytest.raises(CheckpointError, match="does not take it"):
         model.push_to_hub("me/tiny")
 
 

@@ -17,8 +17,10 @@ from refine_iqa.model.sharing import SharedPictures, distinct, share_vision, vis
 FAMILIES = ("qwen2_5_vl", "qwen3_vl")
 
 
-def picture(seed, height=56, width=84):
-    draws = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+def picture(seed, family="qwen2_5_vl", *, tall=False):
+    side = 28 if family == "qwen2_5_vl" else 32
+    size = (3 * side, 2 * side) if tall else (2 * side, 3 * side)
+    draws = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
     return Picture.of(Image.fromarray(draws))
 
 
@@ -43,7 +45,7 @@ def test_acceptance_27_a_group_is_processed_once(tiny_folders, family):
     usual = processor.image_processor
     counting = Counting(usual)
     processor.image_processor = SharedPictures(counting)
-    first, second = picture(0), picture(1, 84, 56)
+    first, second = picture(0, family), picture(1, family, tall=True)
     group = [first] * 4 + [second] * 4
     prompts = [copy.deepcopy(message_with(image)) for image in group]
     for _ in range(2):  # trl asks for the same pictures twice at every step
@@ -83,7 +85,8 @@ def test_distinct_pictures_are_told_apart_by_every_value():
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_shared_tower_gives_the_same_logits_and_gradients(tiny_folders, family):
     model, processor = load_model(tiny_folders[family])
-    images = [picture(0), picture(1, 84, 56), picture(0), picture(0), picture(1, 84, 56)]
+    first, second = picture(0, family), picture(1, family, tall=True)
+    images = [first, second, picture(0, family), first, second]
     prompts = [message_with(image) for image in images]
     inputs = processor.apply_chat_template(
         prompts, tokenize=True, return_dict=True, return_tensors="pt", padding=True

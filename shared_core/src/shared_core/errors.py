@@ -83,3 +83,8 @@ class NonFiniteError(UserError):
 
 class LaunchError(UsageError):
     """The processes that were asked for are not the ones that run."""
+
+
+def first_line(error: Exception) -> str:
+    """What another library says went wrong, without its details; the kind of error, if it says nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
 
 import torch
 
 from refine_iqa.data.prompts import PERCEPTION_TEMPLATE
 from refine_iqa.data.rows import SCORING, Row
 from refine_iqa.data.solutions import Perceived
-from refine_iqa.perception.questions import to_convention
+from refine_iqa.perception.boxes import boxes_said, perceived, question_of
 from refine_iqa.rewards.perception import (
     MOST_STEPS,
     grounding_reward,
@@ -105,14 +104,14 @@ def ask(
     model, processor = scorer.model, scorer.processor
     factor = int(processor.image_processor.patch_size * processor.image_processor.merge_size)
     device = next(model.parameters()).device
-    boxes: Literal["pixels", "thousandths"] = (
-        "thousandths" if model.config.model_type == "qwen3_vl" else "pixels"
-    )
+    said = boxes_said(model.config.model_type)
     for start in range(0, len(rows), batch_size):
         asked: list[tuple[Row, Sample]] = []
         for row in rows[start : start + batch_size]:
             try:
-                asked.append((row, read_sample(row.media, row.question, scorer.media, factor)))
+                asked.append(
+                    (row, read_sample(row.media, question_of(row, said), scorer.media, factor))
+                )
             except DataError as error:
                 quarantine.bad(error, of=len(rows))
         if not asked:
@@ -122,7 +121,7 @@ def ask(
         with evaluating(model):
             texts = write(model, processor, inputs, max_new_tokens=max_new_tokens)
         for (row, sample), text in zip(asked, texts, strict=True):
-            yield Answer(row, text, _as_said(row, sample, boxes))
+            yield Answer(row, text, perceived(row, sample.pictures[0].size, said))
 
 
 def perception_measures(answers: Sequence[Answer], *, seed: int = 0) -> dict[str, Measure]:
@@ -150,12 +149,3 @@ def _mean(
         return Measure(value=value, reason="no row asks for it", higher_is_better=higher)
     drawn = bootstrap(score, generator=generator(seed))
     return Measure(value=value, higher_is_better=higher).with_interval(drawn)
-
-
-def _as_said(row: Row, sample: Sample, boxes: Literal["pixels", "thousandths"]) -> Perceived:
-    """The solution, its box as the model says boxes."""
-    solution = cast("Perceived", row.solution)
-    box: Any = solution["box"]
-    if box is not None and row.size is not None:
-        box = to_convention(box, row.size, sample.pictures[0].size, boxes)
-    return {**solution, "box": box}

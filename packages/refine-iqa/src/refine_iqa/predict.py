@@ -74,6 +74,7 @@ def command(config: PredictConfig) -> int:
         device=config.device,
         precision=config.precision,
         media=config,
+        video_as=config.video_as,
         rope=config.rope,
     )
     found = scorer.stream(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from refine_iqa.config import TrainConfig
@@ -77,7 +78,7 @@ def train(config: TrainConfig) -> Summary:
         run.restore(load)
         if not run.over:
             trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
-        return run.finish(export)
+        return run.finish(partial(export, config))
 
 
 def training_rows(config: TrainConfig, quarantine: Quarantine) -> list[Row]:

@@ -23,10 +23,11 @@ from typing import Any, ClassVar, Self, cast
 import torch
 from torch import nn
 
+from shared_core.checkpoints.hub import push_to_hub
 from shared_core.checkpoints.manifest import sha256_of
 from shared_core.checkpoints.weights import load_into, load_weights, save_weights
 from shared_core.config import from_dict, to_dict
-from shared_core.errors import CheckpointError, UsageError
+from shared_core.errors import CheckpointError, UsageError, first_line
 from shared_core.extras import require
 from shared_core.files import replace_file, sync_file, sync_folder
 from shared_core.reporting.card import model_card
@@ -169,32 +170,15 @@ class Pretrained:
             CheckpointError: the hub cannot be reached or refuses; holds its reason.
             MissingExtraError: the extra `hub` is not installed.
         """
-        hub = require("huggingface_hub", "hub")
-        api = hub.HfApi()
         with TemporaryDirectory() as folder:
             self.save_pretrained(folder, card)
-            try:
-                api.create_repo(repo_id, private=private, exist_ok=True)
-                if revision is not None:
-                    api.create_branch(repo_id, branch=revision, exist_ok=True)
-                commit = api.upload_folder(
-                    repo_id=repo_id, folder_path=folder, revision=revision, commit_message=message
-                )
-            except (OSError, ValueError) as error:
-                raise CheckpointError(
-                    repo_id,
-                    f"the hub does not take it ({_first_line(error)})",
-                    remedy="Log in with `hf auth login`, and check the name and your rights to it.",
-                ) from error
-        return str(commit.oid)
+            return push_to_hub(
+                folder, repo_id, private=private, revision=revision, message=message
+            )
 
 
 def _package(cls: type) -> str:
     return cls.__module__.partition(".")[0]
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _found(path_or_hub_id: Path | str, revision: str | None) -> Path:
@@ -218,7 +202,7 @@ def _downloaded(hub_id: str, revision: str | None) -> Path:
     except (OSError, ValueError) as error:
         raise CheckpointError(
             hub_id,
-            f"there is no such folder, and the hub does not give it ({_first_line(error)})",
+            f"there is no such folder, and the hub does not give it ({first_line(error)})",
             remedy="Check the name and the revision. Without a network, give a local folder, or "
             "download it once on a machine that has one.",
         ) from error

@@ -15,6 +15,7 @@ from refine_iqa.config.commands import (
     PredictConfig,
     ScoringSettings,
     TinyModelConfig,
+    VideoAs,
 )
 from refine_iqa.config.data import BoxConvention, MediaSettings, OnBadRow
 from refine_iqa.config.training import (
@@ -48,5 +49,6 @@ __all__ = [
     "Strategy",
     "TinyModelConfig",
     "TrainConfig",
+    "VideoAs",
     "Vllm",
 ]

@@ -14,6 +14,7 @@ from shared_core.errors import ConfigError
 
 Checkpoint = Annotated[str | None, tyro.conf.arg(metavar="RUN|FOLDER|HUB_ID")]
 Mode = Literal["direct", "reasoned", "levels"]
+VideoAs = Literal["frames", "video"]
 Family = Literal["qwen2_5_vl", "qwen3_vl"]
 PerceptionTask = Literal["type", "severity", "grounding", "joint"]
 
@@ -51,7 +52,7 @@ class PerceptionConfig:
     seed: int = 0
     """Key of everything random."""
     workers: int = setting(1, changes_numbers=False)
-    """Processes; what is made does not depend on it."""
+    """Threads; what is made does not depend on it."""
     on_bad_row: OnBadRow = "raise"
     """An image that cannot be read stops the command, or is left out and listed."""
 
@@ -93,8 +94,12 @@ class ScoringSettings:
     """Mode reasoned: answers whose mean is the score; 1: the likeliest answer, always the same."""
     max_new_tokens: int = 512
     """Mode reasoned: most tokens of an answer."""
+    video_as: VideoAs = "frames"
+    """How a video is shown: as images after their times, as in training here; or by the model's own video
+    input, as the released models were trained."""
     rope: Literal["library", "original"] = "library"
-    """Positions of the text after a video: transformers', or those the model was trained with."""
+    """With --video-as video, positions of the text after it: transformers', or those that Qwen2.5-VL was
+    trained with."""
     batch_size: int = setting(8, changes_numbers=False)
     """Pictures that are scored at the same time."""
     seed: int = 0
@@ -182,16 +187,16 @@ class EvaluateConfig(MediaSettings, ScoringSettings):
 class ConvertConfig:
     """Turn a trained run into a model folder that stands alone: weights, processor and card."""
 
-    source: Path
-    """Run folder, model folder, or folder of LoRA adapters."""
+    source: Annotated[str, tyro.conf.arg(metavar="RUN|FOLDER|HUB_ID")]
+    """Run folder, model folder, folder of LoRA adapters, or hub id."""
     out: Path
-    """Folder for the model."""
+    """Folder for the model; new or empty."""
     merge_lora: bool = False
-    """Add the adapters to the weights, so that the model needs no peft."""
-    base: str | None = None
+    """Add the adapters to the weights, so that the model needs neither peft nor its base."""
+    base: Checkpoint = None
     """The model that the adapters belong to; none: the one they name."""
     push_to_hub: str | None = None
-    """Hub id to upload the folder to; none: no upload."""
+    """Hub id to upload the folder to (owner/name); none: no upload."""
 
 
 @dataclass(frozen=True, kw_only=True)

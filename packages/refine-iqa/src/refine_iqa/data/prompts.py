@@ -19,7 +19,7 @@ QUESTION_IMAGE = (
 
 QUESTION_VIDEO = (
     "How good is the visual quality of this video, from 1.00 (bad) to 5.00 (excellent)? Its frames are "
-    "shown in order, each after its time. Consider sharpness, noise, compression artefacts, exposure, "
+    "shown in their order. Consider sharpness, noise, compression artefacts, exposure, "
     "colour, and how steady and smooth the motion is."
 )
 """Asked about a video whose row has no question."""

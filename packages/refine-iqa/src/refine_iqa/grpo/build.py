@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -13,7 +14,7 @@ from transformers.trainer_callback import PrinterCallback
 from trl import GRPOConfig
 from trl.rewards import get_soft_overlong_punishment
 
-from refine_iqa.config import BoxConvention, TrainConfig
+from refine_iqa.config import TrainConfig
 from refine_iqa.data.rows import Row, read_rows
 from refine_iqa.grpo.arguments import grpo_config, lora_config
 from refine_iqa.grpo.callback import RunCallback
@@ -21,13 +22,21 @@ from refine_iqa.grpo.difference import ProbabilityDifference
 from refine_iqa.grpo.judging import judge_on
 from refine_iqa.grpo.rows import TrainingRows
 from refine_iqa.grpo.trainer import QualityTrainer, trainer_files
+from refine_iqa.model.card import run_card
 from refine_iqa.model.loading import load_model
 from refine_iqa.model.sharing import SharedPictures, share_vision, vision_tower
+from refine_iqa.perception.boxes import boxes_said
 from refine_iqa.rewards import registry
+from shared_core.checkpoints.pretrained import CARD
 from shared_core.data.quarantine import Quarantine
 from shared_core.errors import ConfigError
 from shared_core.training.run import Run
 from shared_core.training.snapshot import read_progress
+
+# trl still calls transformers' activation checkpointing by its old name.
+warnings.filterwarnings(
+    "ignore", r"`(is_)?gradient_checkpointing", FutureWarning, module=r"transformers\."
+)
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _STATE = shutil.ignore_patterns(
@@ -63,7 +72,7 @@ def build_trainer(
         rows,
         config,
         factor=processor.image_processor.patch_size * processor.image_processor.merge_size,
-        boxes=_boxes(config.box_convention, model.config.model_type),
+        boxes=boxes_said(model.config.model_type, config.box_convention),
         quarantine=quarantine,
     )
     processor.image_processor = SharedPictures(processor.image_processor)
@@ -101,10 +110,11 @@ def build_trainer(
     return trainer
 
 
-def export(folder: Path, checkpoint: Path) -> None:
-    """Write the model of a checkpoint, with its processor, without what only training needs."""
-    source = trainer_files(checkpoint, read_progress(checkpoint).step)
-    shutil.copytree(source, folder, ignore=_STATE, dirs_exist_ok=True)
+def export(config: TrainConfig, folder: Path, checkpoint: Path) -> None:
+    """Write the model of a checkpoint, with its processor and card, without what only training needs."""
+    step = read_progress(checkpoint).step
+    shutil.copytree(trainer_files(checkpoint, step), folder, ignore=_STATE, dirs_exist_ok=True)
+    (folder / CARD).write_text(run_card(config, step), encoding="utf-8")
 
 
 def _validation_rows(config: TrainConfig, table: Path) -> list[Row]:
@@ -145,9 +155,3 @@ def _rule_rewards(config: TrainConfig) -> list[Callable[..., Any]]:
     )
     by_name: dict[str, Callable[..., Any]] = dict(zip(names, built, strict=True))
     return [by_name.get(name, overlong) for name in config.reward_names]
-
-
-def _boxes(convention: BoxConvention, model_type: str) -> Literal["pixels", "thousandths"]:
-    if convention != "auto":
-        return convention
-    return "thousandths" if model_type == "qwen3_vl" else "pixels"

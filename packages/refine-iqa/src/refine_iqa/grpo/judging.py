@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -12,8 +11,8 @@ from trl.models import unwrap_model_for_generation
 from refine_iqa.config import TrainConfig
 from refine_iqa.data.rows import Row
 from refine_iqa.grpo.trainer import QualityTrainer
+from refine_iqa.results import measures
 from refine_iqa.scoring import Prediction, QualityScorer
-from shared_core.metrics import plcc, rmse, srcc
 from shared_core.metrics.measure import Measure
 
 
@@ -49,26 +48,17 @@ def judge_on(
             )
         mos = [row.solution for row in mine]
         pairs = gather_object(list(zip(found, mos, strict=True)))
-        return measures([one for one, _ in pairs], [float(value) for _, value in pairs])
+        return _measures([one for one, _ in pairs], [float(value) for _, value in pairs])
 
     return judge
 
 
-def measures(found: Sequence[Prediction], mos: Sequence[float]) -> dict[str, Measure]:
+def _measures(found: Sequence[Prediction], mos: Sequence[float]) -> dict[str, Measure]:
     """Agreement of scores with opinions; `parsed` is there if the model wrote its answers."""
     score = torch.tensor([one.score for one in found], dtype=torch.float64)
     target = torch.tensor(mos, dtype=torch.float64)
-    told = {
-        "srcc": _measure(float(srcc(score, target))),
-        "plcc": _measure(float(plcc(score, target))),
-        "rmse": Measure(value=float(rmse(score, target)), unit="MOS", higher_is_better=False),
-    }
+    told = measures(score, target, kinds=("srcc", "plcc", "rmse"), resamples=0)
     written = [one.parsed for one in found if one.parsed is not None]
     if written:
         told["parsed"] = Measure(value=sum(written) / len(written))
     return told
-
-
-def _measure(value: float) -> Measure:
-    reason = "the scores or the opinions are all alike" if math.isnan(value) else None
-    return Measure(value=value, reason=reason)

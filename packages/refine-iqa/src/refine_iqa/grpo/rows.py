@@ -5,18 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any
 
 from datasets import Dataset
 from PIL import Image
 
 from refine_iqa.config import MediaSettings
 from refine_iqa.data import prompts
-from refine_iqa.data.pictures import Picture, read_picture, smart_size
+from refine_iqa.data.pictures import Picture, read_picture
 from refine_iqa.data.rows import Row
-from refine_iqa.data.solutions import Perceived
 from refine_iqa.data.video import FrameOptions, read_frames
-from refine_iqa.perception.questions import to_convention
+from refine_iqa.perception.boxes import Said, perceived, question_of
 from shared_core.data.quarantine import Quarantine
 from shared_core.errors import DataError
 
@@ -56,7 +55,7 @@ class TrainingRows:
         rows: the table's.
         settings: sizes and frames.
         factor: what the sides of a picture are multiples of.
-        boxes: how the model says a box.
+        boxes: the numbers in which the model says a box.
         quarantine: what happens to media that cannot be read.
     """
 
@@ -66,7 +65,7 @@ class TrainingRows:
         settings: MediaSettings,
         *,
         factor: int,
-        boxes: Literal["pixels", "thousandths"],
+        boxes: Said,
         quarantine: Quarantine,
     ) -> None:
         self._rows = rows
@@ -105,13 +104,14 @@ class TrainingRows:
         scoring = row.task == "scoring"
         template = self._templates.think if scoring else prompts.PERCEPTION_TEMPLATE
         plainly = self._templates.no_think
+        question = question_of(row, self._boxes)
         return {
             "row": number,
-            "prompt": _prompt(template, row, len(pictures), times_s),
-            "no_think": _prompt(plainly, row, len(pictures), times_s),
+            "prompt": _prompt(template, question, len(pictures), times_s),
+            "no_think": _prompt(plainly, question, len(pictures), times_s),
             "images": list(pictures),
             "task": row.task,
-            "solution": row.solution if scoring else self._perceived(row),
+            "solution": row.solution if scoring else perceived(row, pictures[0].size, self._boxes),
             "unreadable": unreadable,
         }
 
@@ -122,25 +122,9 @@ class TrainingRows:
         sizes = {"min_pixels": self._settings.min_pixels, "max_pixels": self._settings.max_pixels}
         return tuple(read_picture(path, factor=self._factor, **sizes) for path in row.media), ()
 
-    def _perceived(self, row: Row) -> Perceived:
-        """What is to be perceived, its box as the model says boxes."""
-        solution = cast("Perceived", row.solution)
-        if solution["box"] is None or row.size is None:
-            return solution
-        width, height = row.size
-        resized = smart_size(
-            height,
-            width,
-            factor=self._factor,
-            min_pixels=self._settings.min_pixels,
-            max_pixels=self._settings.max_pixels,
-        )
-        box = to_convention(solution["box"], row.size, resized[::-1], self._boxes)
-        return {**solution, "box": box}
-
 
 def _prompt(
-    template: str, row: Row, pictures: int, times_s: Sequence[float]
+    template: str, question: str, pictures: int, times_s: Sequence[float]
 ) -> list[dict[str, Any]]:
-    text = prompts.fill(template, row.question)
+    text = prompts.fill(template, question)
     return prompts.messages(text, pictures=pictures, times_s=times_s)

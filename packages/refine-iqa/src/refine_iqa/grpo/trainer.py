@@ -93,6 +93,11 @@ class QualityTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is half typed
             rewards: Tensor = super()._calculate_rewards(
                 inputs, prompts, completions, completion_ids_list
             )
+        # A row whose reward fails is left out, not the run stopped: it is counted here.
+        failures = sum(getattr(reward, "failures", 0) for reward in self.reward_funcs)
+        self._metrics["train" if self.model.training else "eval"]["reward_failures"].append(
+            failures
+        )
         unreadable = torch.tensor(gather_object([example["unreadable"] for example in inputs]))
         rewards[unreadable.to(rewards.device)] = math.nan
         self._rewards = rewards

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from huggingface_hub import snapshot_download
@@ -24,7 +24,7 @@ from transformers import (
 
 from refine_iqa.config import Family
 from shared_core.data.tables import read_json
-from shared_core.errors import CheckpointError
+from shared_core.errors import CheckpointError, first_line
 
 CONFIG, ADAPTER_CONFIG, ADAPTER_WEIGHTS = (
     "config.json",
@@ -74,7 +74,7 @@ def model_folder(path_or_hub_id: Path | str) -> Path:
     except (OSError, ValueError) as error:
         raise CheckpointError(
             path_or_hub_id,
-            f"there is no such folder, and the hub does not give it ({_first_line(error)})",
+            f"there is no such folder, and the hub does not give it ({first_line(error)})",
             remedy="Check the name. Without a network, give a local folder, or download it once on a "
             "machine that has one.",
         ) from error
@@ -100,18 +100,22 @@ def family_of(folder: Path) -> Family:
     return family
 
 
-def load_processor(path_or_hub_id: Path | str) -> Any:
+def load_processor(path_or_hub_id: Path | str, *, base: Path | str | None = None) -> Any:
     """The processor of a model, padding and cutting on the left.
 
     Adapters have that of their base model, unless one was saved beside them.
+
+    Args:
+        path_or_hub_id: as `model_folder`.
+        base: the model that adapters belong to; None: the one that they name.
 
     Raises:
         CheckpointError: nothing is there, it is of another family, or it is no processor of it.
     """
     folder = model_folder(path_or_hub_id)
-    if _holds_adapters(folder):
-        base = model_folder(_base_of(folder))
-        folder, family = folder if _holds_processor(folder) else base, family_of(base)
+    if holds_adapters(folder):
+        under = model_folder(base_of(folder) if base is None else base)
+        folder, family = folder if _holds_processor(folder) else under, family_of(under)
     else:
         family = family_of(folder)
     try:
@@ -119,7 +123,7 @@ def load_processor(path_or_hub_id: Path | str) -> Any:
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(
             folder,
-            f"no processor ({_first_line(error)})",
+            f"no processor ({first_line(error)})",
             expected=f"the processor of a {family} model",
             remedy="Copy tokenizer, processor and chat template from the model that it was made of.",
         ) from error
@@ -151,7 +155,7 @@ def load_model(
     path_or_hub_id: Path | str,
     *,
     device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | Literal["auto"] = torch.float32,
     attn: str | None = None,
     adapter: Path | str | None = None,
 ) -> Loaded:
@@ -160,7 +164,7 @@ def load_model(
     Args:
         path_or_hub_id: as `model_folder`; a folder of adapters is put on the model that it names.
         device: where to put it.
-        dtype: of the weights.
+        dtype: of the weights; "auto": as they are stored.
         attn: attention kernels as transformers calls them ("sdpa", "eager", ...); None: its choice.
         adapter: folder of LoRA adapters to put on the model.
 
@@ -169,15 +173,15 @@ def load_model(
             family.
     """
     folder = model_folder(path_or_hub_id)
-    if _holds_adapters(folder):
-        adapter, folder = folder, model_folder(_base_of(folder))
+    if holds_adapters(folder):
+        adapter, folder = folder, model_folder(base_of(folder))
     model: Any = _weights(folder, dtype, attn)
     processor = load_processor(folder)
     if adapter is not None:
         adapter = model_folder(adapter)
         model = _with_adapters(model, adapter)
         if _holds_processor(adapter):
-            processor = load_processor(adapter)
+            processor = load_processor(adapter, base=folder)
     return Loaded(model.to(device).eval(), processor)
 
 
@@ -186,7 +190,32 @@ def bare(model: PreTrainedModel | PeftModel) -> Any:
     return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
-def _weights(folder: Path, dtype: torch.dtype, attn: str | None) -> PreTrainedModel:
+def holds_adapters(folder: Path) -> bool:
+    """Whether a folder holds adapters alone."""
+    return (folder / ADAPTER_CONFIG).is_file() and not (folder / CONFIG).is_file()
+
+
+def base_of(folder: Path) -> str:
+    """The model that the adapters in a folder say they belong to: a folder, or a hub id.
+
+    Raises:
+        CheckpointError: they name none.
+    """
+    about = read_json(folder / ADAPTER_CONFIG)
+    base = about.get("base_model_name_or_path") if isinstance(about, dict) else None
+    if not isinstance(base, str) or not base:
+        raise CheckpointError(
+            folder / ADAPTER_CONFIG,
+            "none",
+            expected="a base_model_name_or_path",
+            remedy="Name there the model that the adapters were trained on.",
+        )
+    return base
+
+
+def _weights(
+    folder: Path, dtype: torch.dtype | Literal["auto"], attn: str | None
+) -> PreTrainedModel:
     kind = _MODELS[family_of(folder)]
     chosen = {} if attn is None else {"attn_implementation": attn}
     remedy = "Get the folder again from its source, or convert it to safetensors."
@@ -202,7 +231,7 @@ def _weights(folder: Path, dtype: torch.dtype, attn: str | None) -> PreTrainedMo
         )
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         raise CheckpointError(
-            folder, f"the model cannot be loaded ({_first_line(error)})", remedy=remedy
+            folder, f"the model cannot be loaded ({first_line(error)})", remedy=remedy
         ) from error
     # What the files lack, transformers fills with random numbers and a warning.
     if missing := sorted(report["missing_keys"]):
@@ -226,33 +255,11 @@ def _with_adapters(model: PreTrainedModel, folder: Path) -> PeftModel:
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise CheckpointError(
             folder,
-            f"the adapters do not fit the model ({_first_line(error)})",
+            f"the adapters do not fit the model ({first_line(error)})",
             remedy="Give the base model that they were trained on.",
         ) from error
-
-
-def _holds_adapters(folder: Path) -> bool:
-    """Whether a folder holds adapters alone."""
-    return (folder / ADAPTER_CONFIG).is_file() and not (folder / CONFIG).is_file()
 
 
 def _holds_processor(folder: Path) -> bool:
     names = ("processor_config.json", "preprocessor_config.json")
     return any((folder / name).is_file() for name in names)
-
-
-def _base_of(folder: Path) -> str:
-    about = read_json(folder / ADAPTER_CONFIG)
-    base = about.get("base_model_name_or_path") if isinstance(about, dict) else None
-    if not isinstance(base, str) or not base:
-        raise CheckpointError(
-            folder / ADAPTER_CONFIG,
-            "none",
-            expected="a base_model_name_or_path",
-            remedy="Name there the model that the adapters were trained on.",
-        )
-    return base
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -43,14 +43,14 @@ class SharedPictures:
 
     def __init__(self, processor: Any) -> None:
         self._processor = processor
-        self._held: dict[Hashable, tuple[Image, Patches]] = {}
+        self._held: dict[tuple[int, str], tuple[Image, Patches]] = {}
         self.processed = 0
 
     def __call__(self, images: Any, **kwargs: Any) -> BatchFeature:
         """Process pictures, nested or not, as the wrapped processor does, into tensors."""
         kwargs = {**kwargs, "do_resize": False}
         kwargs.pop("return_tensors", None)
-        flat: list[Image] = make_flat_list_of_images(images)
+        flat: Any = make_flat_list_of_images(images)
         options = repr(sorted(kwargs.items()))
         keys = [(id(picture), options) for picture in flat]
         held = {key: self._held[key] for key in keys if key in self._held}
@@ -156,5 +156,5 @@ def vision_tower(model: nn.Module) -> Any:
 
 def _copies(features: Tensor, sizes: Sequence[int], kinds: Sequence[int]) -> Tensor:
     """The features of every picture, from those of each kind."""
-    blocks = features.split(list(sizes))
+    blocks = torch.split(features, list(sizes))
     return torch.cat([blocks[kind] for kind in kinds])

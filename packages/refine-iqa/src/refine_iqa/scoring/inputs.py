@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from refine_iqa.config import MediaSettings
+from refine_iqa.config import MediaSettings, VideoAs
 from refine_iqa.data.pictures import Picture, check_shape, read_picture, resize
 from refine_iqa.data.prompts import QUESTION_IMAGE, QUESTION_VIDEO, fill, messages
 from refine_iqa.data.video import FrameOptions, Frames, read_frames
@@ -20,9 +20,6 @@ from shared_core.files import VIDEO_SUFFIXES
 
 Source = Path | str | Image.Image | Sequence[Path | str | Image.Image]
 """An image or video file, told apart by the suffix, a picture in memory, or several images together."""
-
-VideoAs = Literal["video", "frames"]
-"""How the model is given a video: as its own kind of input, or as images, each after its time."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +99,7 @@ def batch_of(
     template: str,
     *,
     opening: str = "",
-    video_as: VideoAs = "video",
+    video_as: VideoAs = "frames",
 ) -> dict[str, Tensor]:
     """The processor's tensors of a batch, padded on the left; pictures are not resized again.
 
@@ -111,7 +108,7 @@ def batch_of(
         samples: what is scored.
         template: text around the question.
         opening: what the model's answer begins with.
-        video_as: how videos are given.
+        video_as: how videos are shown: as images, each after its time, or as the model's own kind of input.
     """
     videos = [s.media for s in samples if isinstance(s.media, Frames) and video_as == "video"]
     images = [

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor
 
-from refine_iqa.config import MediaSettings, Mode
+from refine_iqa.config import MediaSettings, Mode, VideoAs
 from refine_iqa.data.prompts import (
     ANSWER_OPENING,
     NO_THINK_TEMPLATE,
@@ -24,7 +24,7 @@ from refine_iqa.model.loading import load_model, padded_left
 from refine_iqa.model.rope import Rope, set_rope
 from refine_iqa.scoring.continuations import Continuations, token_log_probs
 from refine_iqa.scoring.digits import Belief, belief, score_continuations
-from refine_iqa.scoring.inputs import Sample, Source, VideoAs, batch_of, path_of, read_sample
+from refine_iqa.scoring.inputs import Sample, Source, batch_of, path_of, read_sample
 from refine_iqa.scoring.levels import (
     LEVEL_TEMPLATE,
     OPENING,
@@ -62,8 +62,9 @@ class QualityScorer:
             scores, and left as it was.
         processor: its processor; it is made to pad on the left.
         media: sizes of pictures, frames of videos, and the wording around the question.
-        rope: positions of the text after a video.
-        video_as: whether videos are given as such, or as images after their times.
+        video_as: how videos are shown: as images after their times, as in training here, or by the model's
+            own video input, as the released models were trained.
+        rope: with `video_as` video, positions of the text after it.
 
     Raises:
         CheckpointError: the processor cannot pad on the left.
@@ -76,8 +77,8 @@ class QualityScorer:
         processor: Any,
         *,
         media: MediaSettings | None = None,
+        video_as: VideoAs = "frames",
         rope: Rope = "library",
-        video_as: VideoAs = "video",
     ) -> None:
         self.model = model
         self.processor = padded_left(processor)
@@ -98,6 +99,7 @@ class QualityScorer:
         device: str = "auto",
         precision: Literal["fp32", "bf16"] = "fp32",
         media: MediaSettings | None = None,
+        video_as: VideoAs = "frames",
         rope: Rope = "library",
     ) -> Self:
         """Load a model, ready to score.
@@ -108,6 +110,7 @@ class QualityScorer:
             device: `cpu`, `cuda`, or `auto`: a GPU if there is one.
             precision: number format of weights and sums.
             media: as the class.
+            video_as: as the class.
             rope: as the class.
 
         Raises:
@@ -116,7 +119,7 @@ class QualityScorer:
         """
         dtype = _PRECISIONS[precision]
         loaded = load_model(path_or_hub_id, device=chosen_device(device), dtype=dtype)
-        return cls(loaded.model, loaded.processor, media=media, rope=rope)
+        return cls(loaded.model, loaded.processor, media=media, video_as=video_as, rope=rope)
 
     def predict(self, sources: Sequence[Source], **options: Any) -> list[Prediction]:
         """Score images and videos; see `stream` for the options and what is raised.

@@ -13,8 +13,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from refine_iqa.config import MediaSettings
 from refine_iqa.data import prompts
+from refine_iqa.data.pictures import read_picture
 from refine_iqa.data.rows import read_rows
+from refine_iqa.grpo.rows import Templates
 from refine_iqa.model.loading import load_model
 from shared_core.training.seeding import seed_everything
 
@@ -32,7 +35,14 @@ def random_answer(draws: np.random.Generator) -> str:
 
 
 def warm_up(
-    folder: Path, table: Path, *, updates: int, batch: int = 32, lr: float = 3e-3, seed: int = 0
+    folder: Path,
+    table: Path,
+    *,
+    updates: int,
+    media: MediaSettings | None = None,
+    batch: int = 16,
+    lr: float = 3e-3,
+    seed: int = 0,
 ) -> float:
     """Teach the model in a folder, in place; returns the last loss (nats a token).
 
@@ -40,6 +50,7 @@ def warm_up(
         folder: of a model with the tokens `TAGS`.
         table: pictures and questions; their scores are not read.
         updates: of AdamW.
+        media: sizes of pictures and the wording around the question, as reinforcement will have them.
         batch: answers in an update.
         lr: learning rate; it falls linearly to 0.
         seed: key of everything random.
@@ -49,13 +60,16 @@ def warm_up(
     seed_everything(seed)
     draws = np.random.default_rng(seed)
     rows = read_rows(table)
-    pictures = {row.media[0]: Image.open(row.media[0]).convert("RGB") for row in rows}
+    media = media or MediaSettings()
+    think = Templates.of(media).think
+    sizes = {"min_pixels": media.min_pixels, "max_pixels": media.max_pixels}
+    pictures = {row.media[0]: read_picture(row.media[0], **sizes) for row in rows}
     optimiser = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.0)
     loss = torch.tensor(float("nan"))
     for update in range(updates):
         optimiser.param_groups[0]["lr"] = lr * (1 - update / updates)
         chosen = [rows[int(place)] for place in draws.integers(len(rows), size=batch)]
-        texts = [prompts.fill(prompts.THINK_TEMPLATE, row.question) for row in chosen]
+        texts = [prompts.fill(think, row.question) for row in chosen]
         answers = [random_answer(draws) for _ in chosen]
         inputs = _teacher_forced(processor, texts, [pictures[r.media[0]] for r in chosen], answers)
         loss = model(**inputs).loss
@@ -65,7 +79,7 @@ def warm_up(
         optimiser.step()
     model.eval()
     model.save_pretrained(str(folder))
-    return float(loss)
+    return float(loss.detach())
 
 
 def _teacher_forced(
@@ -80,7 +94,11 @@ def _teacher_forced(
         conversations.append([*prompt, {"role": "assistant", "content": said}])
     inputs = dict(
         processor.apply_chat_template(  # type: ignore[attr-defined]
-            conversations, tokenize=True, return_dict=True, return_tensors="pt", padding=True
+            conversations,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            processor_kwargs={"padding": True},
         )
     )
     labels = inputs["input_ids"].clone()
