@@ -50,6 +50,9 @@ def test_every_command_exists(page):
             case [program, "run", name, *_] if program.endswith("hatch"):
                 environment, _, script = name.rpartition(":")
                 assert script in environments[environment or "default"]["scripts"], words
+            case ["hatch", "-e", environment, "run", program, *rest]:
+                assert environment in environments, words
+                assert_verb(program, rest)
             case [program, *rest] if program in PROGRAMS:
                 assert_verb(program, rest)
             case ["accelerate", "launch", *rest]:
@@ -62,7 +65,7 @@ def test_every_command_exists(page):
 
 def assert_verb(program, rest):
     cli = importlib.import_module(f"{PROGRAMS[program]}.cli")
-    verbs = [*(verb.name for verb in cli.VERBS), "doctor", "--help", "--version"]
+    verbs = [*(verb.name for verb in cli.VERBS), "supervise", "doctor", "--help", "--version"]
     line = " ".join(rest)
     assert any(line == verb or line.startswith(f"{verb} ") for verb in verbs), f"{program} {line}"
 

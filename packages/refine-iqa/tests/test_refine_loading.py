@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
+import warnings
 
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
+import refine_iqa.model
 from refine_iqa.model.loading import load_model, load_processor, model_folder, padded_left
 from shared_core.errors import CheckpointError
 
@@ -145,6 +148,15 @@ def test_adapters_go_on_the_model_that_they_name_or_on_the_given_one(folder, ada
     assert not torch.allclose(logits_of(*named), logits_of(*base), atol=1e-4)
 
 
+def test_a_processor_beside_adapters_needs_no_model_where_they_name_one(folder, adapters):
+    load_processor(folder).save_pretrained(adapters)
+    edit(adapters / "adapter_config.json", base_model_name_or_path="moved/away")
+    assert load_model(folder, adapter=adapters).processor.tokenizer.padding_side == "left"
+    assert load_processor(adapters, base=folder).tokenizer.padding_side == "left"
+    with pytest.raises(CheckpointError, match="moved/away"):
+        load_processor(adapters)
+
+
 def test_adapters_in_a_pickle_are_refused(adapters):
     torch.save(load_file(adapters / "adapter_model.safetensors"), adapters / "adapter_model.bin")
     (adapters / "adapter_model.safetensors").unlink()
@@ -158,8 +170,28 @@ def test_adapters_without_the_name_of_a_base_are_refused(adapters):
         load_model(adapters)
 
 
+def test_a_model_is_read_and_written_without_a_bar(folder, tmp_path, capsys):
+    load_model(folder).model.save_pretrained(tmp_path / "again")
+    assert capsys.readouterr().err == ""
+
+
+def test_only_what_others_call_by_an_old_name_is_not_warned_of(folder):
+    """trl and peft do; a user cannot help it."""
+    model = load_model(folder).model
+    with warnings.catch_warnings(record=True) as told:
+        warnings.resetwarnings()
+        importlib.reload(refine_iqa.model)
+        assert model.is_gradient_checkpointing is False
+        model.gradient_checkpointing_enable()
+        model.gradient_checkpointing_disable()
+        warnings.warn("`gradient_checkpointing` of ours", FutureWarning, stacklevel=1)
+    assert [str(warning.message) for warning in told] == ["`gradient_checkpointing` of ours"]
+
+
 def test_number_format_and_kernels_are_as_asked(folder):
     model = load_model(folder, dtype=torch.bfloat16, attn="eager").model
     assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
     assert model.config._attn_implementation == "eager"
     assert not model.training
+    model.save_pretrained(folder)
+    assert load_model(folder, dtype="auto").model.dtype == torch.bfloat16

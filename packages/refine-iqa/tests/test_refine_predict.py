@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from refine_iqa.cli import main
+from refine_iqa.config import MediaSettings
 from refine_iqa.predict import predict
 from refine_iqa.scoring import QualityScorer
 from shared_core.data.video import VideoWriter
+from shared_core.files import VIDEO_SUFFIXES
 from shared_core.testing.data import shared_data
 from shared_core.testing.media import grey_steps
 
@@ -64,6 +68,24 @@ def test_acceptance_28_an_unreadable_file_is_a_row_and_the_run_continues(
     assert "b.png" in rows[2]["error"]
 
 
+def test_a_video_is_shown_as_in_training_or_as_the_models_own_input(folder, tiny_folders, capsys):
+    checkpoint = tiny_folders["qwen2_5_vl"]
+
+    def score(*shown):
+        assert run(folder / "b.mp4", "--checkpoint", checkpoint, *shown) == 0
+        return json.loads(capsys.readouterr().out)["score"]
+
+    in_training, native = (
+        QualityScorer.from_pretrained(
+            checkpoint, device="cpu", media=MediaSettings(max_pixels=6272), video_as=video_as
+        ).predict([folder / "b.mp4"])
+        for video_as in ("frames", "video")
+    )
+    assert score() == score("--video-as", "frames") == in_training[0].score
+    assert score("--video-as", "video") == native[0].score
+    assert abs(in_training[0].score - native[0].score) > 1e-6
+
+
 def test_csv_goes_to_standard_output_too(folder, tiny_folders, capsys):
     run(folder / "a.jpg", "--checkpoint", tiny_folders["qwen3_vl"], "--format", "csv")
     header, row = csv.reader(capsys.readouterr().out.splitlines())
@@ -101,17 +123,22 @@ def test_the_function_takes_a_checkpoint_or_a_scorer(folder, tiny_folders):
     assert [p.score for p in by_path] == pytest.approx([p.score for p in by_scorer], abs=1e-4)
 
 
-@pytest.mark.parametrize("rope", ["library", "original"])
-def test_real_images_and_clips_are_scored(rope, tiny_folders, capsys):
-    """Four KADID versions and their reference, the Kodak photos, all clips."""
+@pytest.mark.parametrize(
+    "shown", [(), ("--video-as", "video"), ("--video-as", "video", "--rope", "original")]
+)
+def test_acceptance_done_2_predict_scores_real_images_and_clips(shown, tiny_folders, capsys):
+    """Four KADID versions and their reference, the Kodak photos, all clips; nothing else is told."""
     sources = [
         shared_data("refine-iqa/kadid10k_mini/images"),
         shared_data("common/kodak"),
         shared_data("common/video_fr_pair"),
         shared_data("common/video_plain"),
     ]
-    line = ("--checkpoint", tiny_folders["qwen2_5_vl"], "--nframes", "4", "--rope", rope)
+    line = ("--checkpoint", tiny_folders["qwen2_5_vl"], "--nframes", "4", *shown)
     assert run(*sources, *line) == 0
-    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert len(rows) == 5 + 7 + 2 + 2
+    told = capsys.readouterr()
+    rows = [json.loads(line) for line in told.out.splitlines()]
+    kinds = Counter(Path(row["path"]).suffix in VIDEO_SUFFIXES for row in rows)
+    assert kinds == {False: 5 + 7, True: 2 + 2}
     assert all(1 <= row["score"] <= 5 for row in rows)
+    assert told.err == ""

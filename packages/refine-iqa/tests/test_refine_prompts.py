@@ -41,6 +41,12 @@ def test_an_image_is_not_called_a_video():
     assert "audio" not in QUESTION_VIDEO
 
 
+def test_the_question_about_a_video_fits_both_ways_of_showing_it():
+    """The model's own video input has no times between the frames, and some models none at all."""
+    assert "in their order" in QUESTION_VIDEO
+    assert not re.search(r"\btimes?\b|images", QUESTION_VIDEO)
+
+
 def test_images_come_before_the_text():
     (turn,) = messages("How?", pictures=2)
     assert turn == {

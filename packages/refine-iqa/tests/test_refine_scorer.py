@@ -39,6 +39,17 @@ def scorers(tiny_folders):
     }
 
 
+@pytest.fixture(scope="module")
+def by_video_input(tiny_folders):
+    """Scorers that give a video by the model's own video input."""
+    return {
+        family: QualityScorer.from_pretrained(
+            tiny_folders[family], device="cpu", media=MEDIA, video_as="video"
+        )
+        for family in FAMILIES
+    }
+
+
 @pytest.fixture
 def scorer(scorers):
     return scorers["qwen2_5_vl"]
@@ -70,14 +81,16 @@ def test_half_precision_is_near(tiny_folders, scorer, sources):
 
 
 @pytest.mark.parametrize("mode", ["direct", "levels"])
+@pytest.mark.parametrize("shown", ["scorers", "by_video_input"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_acceptance_20_a_score_depends_on_the_picture_alone(family, mode, scorers, sources):
+def test_acceptance_20_a_score_depends_on_the_picture_alone(family, shown, mode, sources, request):
     """Batch 1 = batch 8 to 1e-4 in fp32; again: identical; within 1..5."""
-    alone = scorers[family].predict(sources, mode=mode, batch_size=1)
-    together = scorers[family].predict(sources, mode=mode, batch_size=8)
+    scorer = request.getfixturevalue(shown)[family]
+    alone = scorer.predict(sources, mode=mode, batch_size=1)
+    together = scorer.predict(sources, mode=mode, batch_size=8)
     assert scores(alone) == pytest.approx(scores(together), abs=1e-4)
     assert len(set(scores(alone))) == len(sources)
-    assert scores(scorers[family].predict(sources, mode=mode, batch_size=8)) == scores(together)
+    assert scores(scorer.predict(sources, mode=mode, batch_size=8)) == scores(together)
     assert all(1 <= score <= 5 for score in scores(alone))
     assert all(0 < prediction.std < 2 for prediction in alone)
     assert [prediction.path for prediction in alone] == sources
@@ -99,22 +112,24 @@ def test_acceptance_21_a_malformed_answer_has_the_score_of_the_digits(scorer, so
     assert (found[1].think, found[1].level, found[1].std) == ("dim", "strict", None)
 
 
+@pytest.mark.parametrize("shown", ["scorers", "by_video_input"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_acceptance_28_a_video_of_one_frame_is_scored_and_a_bad_file_is_told(
-    family, scorers, sources, tmp_path
+    family, shown, sources, tmp_path, request
 ):
+    scorer = request.getfixturevalue(shown)[family]
     clip = write_video(tmp_path / "one.mp4", 1)
     broken, absent = tmp_path / "broken.png", tmp_path / "absent.mp4"
     broken.write_bytes(b"no image")
     asked = [broken, clip, absent, sources[1]]
-    found = scorers[family].predict(asked, on_error="record")
+    found = scorer.predict(asked, on_error="record")
     assert [prediction.path for prediction in found] == asked
     assert [prediction.error is None for prediction in found] == [False, True, False, True]
     assert "broken.png" in found[0].error
     assert math.isnan(found[0].score)
     assert 1 <= found[1].score <= 5
     with pytest.raises(DataError, match=r"broken\.png"):
-        scorers[family].predict(asked)
+        scorer.predict(asked)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -275,7 +290,7 @@ def test_the_model_is_told_when_each_frame_of_a_video_is_shown(family, scorers, 
     factor = scorers[family]._factor
     sample = read_sample(path, "How good?", MEDIA, factor)
     frames = read_frames(path, FrameOptions.of(MEDIA, factor))
-    made = batch_of(processor, [sample], NO_THINK_TEMPLATE)
+    made = batch_of(processor, [sample], NO_THINK_TEMPLATE, video_as="video")
     assert made["video_grid_thw"][0, 0] == 2
     text = processor.tokenizer.decode(made["input_ids"][0])
     assert fill(NO_THINK_TEMPLATE, "How good?") in text
@@ -287,10 +302,10 @@ def test_the_model_is_told_when_each_frame_of_a_video_is_shown(family, scorers, 
             assert f"<{middle:.1f} seconds>" in text
 
 
-def test_a_video_can_be_given_as_images_after_their_times(scorer, tmp_path):
+def test_a_video_is_images_after_their_times_as_in_training(scorer, tmp_path):
     path = write_video(tmp_path / "clip.mp4", 9)
     sample = read_sample(path, "How good?", MEDIA, 28)
-    made = batch_of(scorer.processor, [sample], NO_THINK_TEMPLATE, video_as="frames")
+    made = scorer._inputs([sample], NO_THINK_TEMPLATE)
     assert len(made["image_grid_thw"]) == 4
     assert "video_grid_thw" not in made
     text = scorer.processor.tokenizer.decode(made["input_ids"][0])

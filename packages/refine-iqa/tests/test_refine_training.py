@@ -406,6 +406,9 @@ def test_adapters_learn_alone_and_are_exported_with_their_processor(settings, wr
     changed = {name for name in base if not torch.equal(base[name], tuned[name])}
     assert changed
     assert not any("visual" in name or "embed" in name for name in changed)
+    card = (config.run / "model" / "README.md").read_text()
+    assert "Updates: 2" in card
+    assert "adapters of rank 2" in card
 
 
 def test_the_vision_tower_can_keep_its_weights(settings, writes, tiny_folders):

@@ -105,7 +105,7 @@ def _write_weights(folder: Path, target: Path, base: str | None) -> None:
     else:
         adapted, processor = load_model(base, dtype="auto", adapter=folder)
         model = _merged(adapted, folder)
-    model.save_pretrained(target)
+    model.save_pretrained(str(target))
     processor.save_pretrained(target)
 
 

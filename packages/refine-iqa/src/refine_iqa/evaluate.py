@@ -163,6 +163,7 @@ def _scorer(config: EvaluateConfig) -> QualityScorer:
         precision=config.precision,
         media=config,
         rope=config.rope,
+        video_as=config.video_as,
     )
 
 

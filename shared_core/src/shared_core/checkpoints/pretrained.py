@@ -172,9 +172,7 @@ class Pretrained:
         """
         with TemporaryDirectory() as folder:
             self.save_pretrained(folder, card)
-            return push_to_hub(
-                folder, repo_id, private=private, revision=revision, message=message
-            )
+            return push_to_hub(folder, repo_id, private=private, revision=revision, message=message)
 
 
 def _package(cls: type) -> str:

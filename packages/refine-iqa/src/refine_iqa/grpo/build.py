@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,11 +31,6 @@ from shared_core.data.quarantine import Quarantine
 from shared_core.errors import ConfigError
 from shared_core.training.run import Run
 from shared_core.training.snapshot import read_progress
-
-# trl still calls transformers' activation checkpointing by its old name.
-warnings.filterwarnings(
-    "ignore", r"`(is_)?gradient_checkpointing", FutureWarning, module=r"transformers\."
-)
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _STATE = shutil.ignore_patterns(

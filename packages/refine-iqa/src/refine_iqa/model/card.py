@@ -20,9 +20,9 @@ LIMITS = (
     "screens and kinds of pictures give other opinions; it is no measurement of fidelity or bit rate.",
     "What it writes as its reasoning was rewarded for the score that follows. It may name faults that are "
     "not there, and miss some that are.",
-    "It sees pictures reduced to the size below: fine noise and grain of a large photo may be lost.",
+    "It sees large pictures reduced, as in its training: fine noise and grain may be lost.",
     "Scores depend on the sizes of pictures, the frames of a video and the wording of the question: keep "
-    "to those below.",
+    "to those of its training.",
 )
 
 CITATION = """
@@ -45,9 +45,7 @@ _SUMMARIES: dict[Stage, str] = {
     "perception": "Names the distortion of an image, its severity and its place. It was not taught to rate: "
     "its scores, from 1 (bad) to 5 (excellent), higher is better, are those of a model on the way there.",
 }
-_UNKNOWN = (
-    "It came without a card of this package: whether it was ever tuned to rate quality is not known here."
-)
+_UNKNOWN = "It came without a card of this package: whether it was tuned to rate quality is not known here."
 _SIZES = ("min_pixels", "max_pixels", "nframes", "fps", "min_frames", "max_frames")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -114,13 +112,13 @@ def _training(config: TrainConfig, base: str, step: int) -> str:
     learnt = "all weights but the vision tower's" if config.freeze_vision else "all weights"
     if config.lora.rank:
         learnt = f"adapters of rank {config.lora.rank}"
-    frames = f"{config.fps:g} frames a second, {config.min_frames} to {config.max_frames} of them,"
+    frames = f"{config.min_frames} to {config.max_frames} frames at {config.fps:g} Hz"
     if config.nframes is not None:
         frames = f"{config.nframes} frames"
     sentences = [
-        f"Tuned from {base} by {how} on {', '.join(table.name for table in config.data)}: {step} updates "
-        f"of {config.batch_size} prompts with {config.num_generations} completions each, rewarded for "
-        f"{', '.join(config.reward_names)}; {learnt} learnt.",
+        f"Tuned from {base} by {how} on {', '.join(table.name for table in config.data)}. Updates: {step}, "
+        f"each of {config.batch_size * config.num_generations} completions, {config.num_generations} of a "
+        f"prompt. Rewards: {', '.join(config.reward_names)}. What learnt: {learnt}.",
         f"Pictures had {config.min_pixels} to {config.max_pixels} pixels; of a video, {frames} were shown "
         "as images after their times.",
     ]
@@ -136,7 +134,7 @@ def _results(config: TrainConfig, step: int) -> list[Result]:
     ]
     if not judged or config.eval_data is None:
         return []
-    dataset = f"{config.eval_data.name} (it also chose the step)"
+    dataset = f"{config.eval_data.name}, which also chose the step"
     named = {"parsed": "parse rate"}
     return [
         Result(dataset=dataset, metric=named.get(kind, kind.upper()), measure=_measure(fields))
