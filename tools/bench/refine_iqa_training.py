@@ -36,7 +36,7 @@ from refine_iqa.grpo.trainer import QualityTrainer
 from refine_iqa.model.loading import load_model
 from refine_iqa.model.tiny import build
 from refine_iqa.synthetic import write_table
-from refine_iqa.train import PROGRAM, Planned, train, training_rows, updates_per_epoch
+from refine_iqa.learner import PROGRAM, Planned, train, training_rows, updates_per_epoch
 from shared_core.data.quarantine import Quarantine
 from shared_core.launch.accelerator import accelerator
 from shared_core.reporting.events import read

@@ -19,7 +19,7 @@ from refine_iqa.model.tiny import build
 from refine_iqa.scoring import QualityScorer
 from refine_iqa.synthetic import write_table
 from refine_iqa.synthetic.warmup import TAGS, warm_up
-from refine_iqa.train import train
+from refine_iqa.learner import train
 from shared_core.errors import NonFiniteError
 from tools.gpu_smoke import passes
 from tools.gpu_smoke.passes import Pass
@@ -29,6 +29,7 @@ TOLERANCE = 0.05
 """A score is of size 3; bf16 keeps 8 bits, 0.4 percent a product."""
 
 BATCH, GROUP = 2, 4
+WARM_UP_BATCH = 8
 LONGEST = 24
 """Tokens of a completion; a well-formed one has 13 to 16."""
 
@@ -46,7 +47,6 @@ class Size:
         vision_layers: of the vision tower.
         side: pixels along each side of a picture.
         warm_up: updates of the warm-up.
-        batch: answers in each of them.
         rate: its learning rate.
     """
 
@@ -55,12 +55,11 @@ class Size:
     vision_layers: int
     side: int
     warm_up: int
-    batch: int
     rate: float
 
 
-USUAL = Size(width=512, layers=8, vision_layers=4, side=112, warm_up=30, batch=4, rate=1e-3)
-SMALL = Size(width=32, layers=2, vision_layers=2, side=56, warm_up=60, batch=16, rate=3e-3)
+USUAL = Size(width=512, layers=4, vision_layers=2, side=112, warm_up=60, rate=2e-3)
+SMALL = Size(width=32, layers=2, vision_layers=2, side=56, warm_up=80, rate=1e-2)
 
 
 def run(
@@ -151,6 +150,6 @@ def _prepare(config: TrainConfig, size: Size, pictures: int) -> None:
         table,
         updates=size.warm_up,
         media=config,
-        batch=size.batch,
+        batch=WARM_UP_BATCH,
         lr=size.rate,
     )

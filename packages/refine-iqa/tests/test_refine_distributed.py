@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from refine_iqa.config import TrainConfig
 from refine_iqa.model.loading import load_model
-from refine_iqa.train import train
+from refine_iqa.learner import train
 from shared_core.checkpoints.store import Store
 from shared_core.config import from_dict, to_dict
 from shared_core.errors import NonFiniteError

@@ -16,8 +16,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from refine_iqa.config import Lora, TrainConfig
+from refine_iqa.learner import train, training_rows, updates_per_epoch
 from refine_iqa.model.loading import load_model
-from refine_iqa.train import train, training_rows, updates_per_epoch
 from shared_core.checkpoints.store import Store
 from shared_core.data.quarantine import Quarantine
 from shared_core.errors import ConfigError, DataError, NonFiniteError, RunFolderError
@@ -465,3 +465,40 @@ def test_completions_must_be_dealt_evenly(settings, writes):
     writes(*MIXED)
     with pytest.raises(ConfigError, match="equal parts"):
         train(settings(batch_size=3, accumulate=2, num_generations=3))
+
+
+def test_rewards_of_other_tasks_count_for_nothing(settings, writes, pictures, tmp_path):
+    """Stage perception: a table in which an update has no row of some task."""
+    truth = {"type": "banding", "severity": 3, "box": [4, 4, 20, 20]}
+    rows = [
+        {
+            "image": str(pictures / "0.png"),
+            "question": "?",
+            "task": task,
+            "solution": truth,
+            "size": [72, 64],
+        }
+        for task in ("type", "severity")
+    ]
+    table = tmp_path / "train.jsonl"
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    writes('<think>a</think><answer>{"type": "banding", "severity": 2}</answer>', "nothing")
+    config = settings(data=(table,), stage="perception")
+    train(config)
+    logged = events(config.run, "train")[0]
+    assert logged["rewards/type/mean"] == 0.5
+    assert logged["rewards/severity/mean"] == pytest.approx(0.375)
+    assert "rewards/grounding/mean" not in logged
+
+
+def test_of_a_table_with_splits_only_its_training_rows_are_trained_on(settings, pictures, tmp_path):
+    lines = ["path,mos,split", *(f"{n}.png,3.0,{'test' if n > 3 else 'train'}" for n in range(8))]
+    table = tmp_path / "table.csv"
+    table.write_text("\n".join(lines) + "\n")
+    rows = training_rows(settings(data=(table,), data_root=pictures), Quarantine())
+    assert [row.media[0].name for row in rows] == [f"{n}.png" for n in range(4)]
+
+
+def test_weights_in_bfloat16_alone_are_refused(settings):
+    with pytest.raises(ConfigError, match="too small for bfloat16"):
+        train(settings(precision="bf16", weights_dtype="bfloat16"))

@@ -20,7 +20,7 @@ _HOME = {
     "TrainConfig": "config",
     "evaluate": "evaluate",
     "predict": "predict",
-    "train": "train",
+    "train": "learner",
 }
 
 __all__ = ["QualityMetric", "QualityScorer", "TrainConfig", "evaluate", "predict", "train"]
@@ -28,8 +28,8 @@ __all__ = ["QualityMetric", "QualityScorer", "TrainConfig", "evaluate", "predict
 if TYPE_CHECKING:
     from refine_iqa.config import TrainConfig
     from refine_iqa.evaluate import evaluate
+    from refine_iqa.learner import train
     from refine_iqa.predict import predict
     from refine_iqa.scoring import QualityMetric, QualityScorer
-    from refine_iqa.train import train
 
 load_when_used(__name__, _HOME)

@@ -29,7 +29,7 @@ VERBS = (
     Verb(
         "train",
         "refine_iqa.config:TrainConfig",
-        "refine_iqa.train:command",
+        "refine_iqa.learner:command",
         "Tune a vision-language model by GRPO.",
         launch=True,
     ),
@@ -48,7 +48,7 @@ VERBS = (
     Verb(
         "convert",
         "refine_iqa.config:ConvertConfig",
-        "refine_iqa.convert:command",
+        "refine_iqa.weights:command",
         "Make a model folder that stands alone; merge LoRA adapters.",
     ),
     Verb(

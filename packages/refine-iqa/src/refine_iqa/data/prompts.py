@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from refine_iqa.config import MediaSettings
 from shared_core.errors import ConfigError
 
 SLOT = "{question}"
@@ -62,6 +64,27 @@ def read_template(path: Path, field: str) -> str:
             field, str(path), f"a text with {SLOT} once, not {text.count(SLOT)} times"
         )
     return text
+
+
+@dataclass(frozen=True)
+class Templates:
+    """How the model is told to answer a question about quality: with reasoning, and without."""
+
+    think: str
+    no_think: str
+
+    @classmethod
+    def of(cls, settings: MediaSettings) -> Templates:
+        """Those of a command's settings, or ours.
+
+        Raises:
+            ConfigError: a template file cannot be read, or has no slot for the question.
+        """
+        think, no_think = settings.think_template, settings.no_think_template
+        return cls(
+            read_template(think, "think_template") if think else THINK_TEMPLATE,
+            read_template(no_think, "no_think_template") if no_think else NO_THINK_TEMPLATE,
+        )
 
 
 def fill(template: str, question: str) -> str:

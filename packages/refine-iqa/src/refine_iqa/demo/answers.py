@@ -12,8 +12,8 @@ from torch import Tensor
 
 from refine_iqa.config import MediaSettings
 from refine_iqa.data.pictures import FACTOR
+from refine_iqa.data.prompts import Templates
 from refine_iqa.data.rows import Row, read_rows
-from refine_iqa.grpo.rows import Templates
 from refine_iqa.rewards.text import has_format
 from refine_iqa.scoring import QualityScorer
 from refine_iqa.scoring.inputs import batch_of, read_sample

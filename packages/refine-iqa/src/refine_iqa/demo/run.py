@@ -127,7 +127,7 @@ def _tuned(config: DemoConfig, trial: Trial, seed: int) -> Found:
     )
     warm_up(start, tables["train"], updates=WARM_UP, media=settings, seed=seed)
     say("3/4  reinforcing what has the right form")
-    from refine_iqa.train import train
+    from refine_iqa.learner import train
 
     train(settings)
     say(f"4/4  asking it about {TEST} pictures that it has never seen")

@@ -22,6 +22,13 @@ def grpo_config(config: TrainConfig, connected: Accelerator) -> GRPOConfig:
     """
     if connected.distributed_type == DistributedType.FSDP:
         raise LaunchError("FSDP is not supported here. Take the preset ddp, zero2 or zero3.")
+    if config.weights_dtype == "bfloat16" and not config.lora.rank and not _is_sharded(connected):
+        raise ConfigError(
+            "weights_dtype",
+            config.weights_dtype,
+            "float32, or adapters (lora.rank), or a zero preset, which keeps fp32 copies: the steps of "
+            "an update are too small for bfloat16",
+        )
     precision = {"bf16": config.precision == "bf16", "fp16": config.precision == "fp16"}
     on_cpu = connected.device.type == "cpu"
     deepspeed = _deepspeed(connected)
@@ -87,6 +94,10 @@ def lora_config(config: TrainConfig) -> LoraConfig | None:
         target_modules=rf".*language_model.*\.({names})",
         task_type="CAUSAL_LM",
     )
+
+
+def _is_sharded(connected: Accelerator) -> bool:
+    return bool(connected.distributed_type == DistributedType.DEEPSPEED)
 
 
 def _completions(config: TrainConfig, processes: int) -> int:

@@ -112,7 +112,11 @@ def export(config: TrainConfig, folder: Path, checkpoint: Path) -> None:
 
 
 def _validation_rows(config: TrainConfig, table: Path) -> list[Row]:
-    rows = read_rows(table, data_root=config.data_root)
+    rows = [
+        row
+        for row in read_rows(table, data_root=config.data_root)
+        if row.split is None or not row.split.startswith("train")
+    ]
     for row in rows:
         if row.task != "scoring":
             raise ConfigError("eval_data", str(table), f"rows with scores; {row.where} has none")

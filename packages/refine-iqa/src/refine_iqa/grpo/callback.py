@@ -40,7 +40,8 @@ class RunCallback(TrainerCallback):
         if "loss" not in logs:
             return
         run, step = self._run, int(state.global_step)
-        values = {name: value for name, value in logs.items() if name not in _KNOWN}
+        # A reward that judged no row of the update has no mean.
+        values = {n: v for n, v in logs.items() if n not in _KNOWN and v is not None}
         per_epoch = run.progress.steps_per_epoch
         run.record(
             Outcome(loss=torch.tensor(logs["loss"]), logs=values),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from datasets import Dataset
@@ -20,29 +19,6 @@ from shared_core.data.quarantine import Quarantine
 from shared_core.errors import DataError
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Templates:
-    """How the model is told to answer a question."""
-
-    think: str
-    no_think: str
-
-    @classmethod
-    def of(cls, settings: MediaSettings) -> Templates:
-        """Those of a command's settings, or ours.
-
-        Raises:
-            ConfigError: a template file cannot be read, or has no slot for the question.
-        """
-        think, no_think = settings.think_template, settings.no_think_template
-        return cls(
-            prompts.read_template(think, "think_template") if think else prompts.THINK_TEMPLATE,
-            prompts.read_template(no_think, "no_think_template")
-            if no_think
-            else prompts.NO_THINK_TEMPLATE,
-        )
 
 
 class TrainingRows:
@@ -72,7 +48,7 @@ class TrainingRows:
         self._settings = settings
         self._factor = factor
         self._frames = FrameOptions.of(settings, factor)
-        self._templates = Templates.of(settings)
+        self._templates = prompts.Templates.of(settings)
         self._boxes = boxes
         self._quarantine = quarantine
         self._latest: dict[int, dict[str, Any]] = {}

@@ -14,12 +14,7 @@ import torch
 from torch import Tensor
 
 from refine_iqa.config import MediaSettings, Mode, VideoAs
-from refine_iqa.data.prompts import (
-    ANSWER_OPENING,
-    NO_THINK_TEMPLATE,
-    THINK_TEMPLATE,
-    read_template,
-)
+from refine_iqa.data.prompts import ANSWER_OPENING, Templates
 from refine_iqa.model.loading import load_model, padded_left
 from refine_iqa.model.rope import Rope, set_rope
 from refine_iqa.scoring.continuations import Continuations, token_log_probs
@@ -85,11 +80,7 @@ class QualityScorer:
         self.media = media or MediaSettings()
         self._video_as = video_as
         set_rope(model, rope)
-        think, no_think = self.media.think_template, self.media.no_think_template
-        self._think = read_template(think, "think_template") if think else THINK_TEMPLATE
-        self._no_think = (
-            read_template(no_think, "no_think_template") if no_think else NO_THINK_TEMPLATE
-        )
+        self._templates = Templates.of(self.media)
 
     @classmethod
     def from_pretrained(
@@ -215,7 +206,7 @@ class QualityScorer:
         }
 
     def _direct(self, samples: Sequence[Sample]) -> Belief:
-        inputs = self._inputs(samples, self._no_think, ANSWER_OPENING)
+        inputs = self._inputs(samples, self._templates.no_think, ANSWER_OPENING)
         return belief(token_log_probs(self.model, inputs, self._scores))
 
     def _levels(self, samples: Sequence[Sample]) -> Belief:
@@ -225,7 +216,7 @@ class QualityScorer:
     def _reasoned(
         self, jobs: Sequence[_Job], samples: int, max_new_tokens: int, seed: int
     ) -> list[Prediction]:
-        inputs = self._inputs([job.sample for job in jobs], self._think)
+        inputs = self._inputs([job.sample for job in jobs], self._templates.think)
         rounds = []
         for sample in range(samples):
             draws = [generator(seed, job.place, sample) for job in jobs] if samples > 1 else ()

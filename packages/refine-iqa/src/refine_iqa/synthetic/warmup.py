@@ -16,8 +16,8 @@ from PIL import Image
 from refine_iqa.config import MediaSettings
 from refine_iqa.data import prompts
 from refine_iqa.data.pictures import read_picture
+from refine_iqa.data.prompts import Templates
 from refine_iqa.data.rows import read_rows
-from refine_iqa.grpo.rows import Templates
 from refine_iqa.model.loading import load_model
 from shared_core.training.seeding import seed_everything
 

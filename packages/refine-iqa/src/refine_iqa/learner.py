@@ -82,7 +82,7 @@ def train(config: TrainConfig) -> Summary:
 
 
 def training_rows(config: TrainConfig, quarantine: Quarantine) -> list[Row]:
-    """The rows of all tables, one after the other.
+    """The rows of all tables, one after the other; of a table with splits, those to train on.
 
     Raises:
         DataError: a table or a row cannot be used, or there are fewer rows than an update takes.
@@ -92,6 +92,7 @@ def training_rows(config: TrainConfig, quarantine: Quarantine) -> list[Row]:
         row
         for table in config.data
         for row in read_rows(table, data_root=config.data_root, quarantine=quarantine)
+        if row.split is None or row.split.startswith("train")
     ]
     if len(rows) < config.batch_size:
         raise DataError(

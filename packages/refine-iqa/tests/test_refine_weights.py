@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save_file
 
 from refine_iqa.cli import main
 from refine_iqa.config import Lora, MediaSettings, TrainConfig
-from refine_iqa.convert import export, push_to_hub
 from refine_iqa.model.card import run_card
 from refine_iqa.model.loading import load_model, load_processor
 from refine_iqa.scoring import QualityScorer
+from refine_iqa.weights import export, push_to_hub
 from shared_core.checkpoints import hub
 from shared_core.errors import CheckpointError, DataError, UsageError, UserError
 from shared_core.reporting.events import Events
