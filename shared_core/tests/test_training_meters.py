@@ -38,6 +38,31 @@ def test_meter_shares_time_between_data_and_compute():
     assert meter.seconds_left(6) == pytest.approx(6 * meter.seconds / 3)
 
 
+def test_a_loop_that_tells_of_no_batch_is_timed_from_update_to_update():
+    clock = Clock()
+    meter = Meter(window=50, clock=clock)
+    clock.now += 30.0  # the model is loaded
+    meter.skip()
+    for _ in range(4):
+        clock.now += 2.0
+        meter.updated()
+        assert meter.items_per_second(16) == pytest.approx(16 / 2)
+    clock.now += 10.0  # an evaluation
+    meter.skip()
+    clock.now += 7.0
+    meter.updated()
+    assert meter.speed(16) == {"items_per_second": pytest.approx(5 * 16 / (4 * 2 + 7))}
+
+
+def test_the_share_of_data_is_told_where_batches_are():
+    clock = Clock()
+    meter = Meter(clock=clock)
+    for wait in meter.waiting([1.0, 3.0]):
+        clock.now += wait
+        meter.updated()
+    assert meter.speed(4) == {"items_per_second": pytest.approx(2), "data_share": 0}
+
+
 def test_time_left_is_unknown_before_the_first_update():
     assert clock_time(Meter().seconds_left(5)) == "?"
 

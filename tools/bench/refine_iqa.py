@@ -6,7 +6,7 @@ What needs trl is in `refine_iqa_training`. Models are tiny ones, with random we
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,27 +61,26 @@ def _picture(height: int, width: int) -> Picture:
 
 
 def _video() -> list[Row]:
-    """Decoded frames into the four that are seen."""
-    frames = np.random.default_rng(0).integers(0, 256, (*FRAMES, 3), dtype=np.uint8)
-    options = FrameOptions()
+    """Decoded frames into those that are seen, in their size."""
+    decoded = np.random.default_rng(0).integers(0, 256, (*FRAMES, 3), dtype=np.uint8)
+    frames, options = list(decoded), FrameOptions()
+    indices = frame_indices(len(frames), RATE, fps=options.fps).indices
 
     def ours() -> list[Image.Image]:
-        chosen = frame_indices(len(frames), RATE, fps=options.fps).indices
-        return list(resize_frames([frames[index] for index in chosen], options))
+        return list(resize_frames([frames[index] for index in indices], options))
 
     seen = ours()
-    indices = frame_indices(len(frames), RATE, fps=options.fps).indices
 
     def reference() -> list[Image.Image]:
         return straightforward.resized_then_sampled(frames, indices, seen[0].size)
 
     _same([np.asarray(one) for one in seen], [np.asarray(one) for one in reference()])
-    times = interleaved({"ours": ours, "reference": reference}, runs=5)
-    name = f"{len(seen)} of 120 frames of 540x960, resized"
+    times = interleaved({"ours": ours, "reference": reference}, runs=7)
+    name = f"{len(seen)} of {len(frames)} frames of 540x960, decoded, made into pictures"
     limit = Row.at_most(f"{name}: one thread", times["ours"].median, ALLOWED_SECONDS)
     return [
         Row.faster(name, times["ours"], times["reference"], at_least=15, by_median=True),
-        replace(limit, note="decoding excluded; the limit beside it"),
+        replace(limit, note="against what is allowed"),
     ]
 
 
@@ -90,7 +89,7 @@ def _group(model: Path) -> list[Row]:
     usual = load_model(model).processor.image_processor
     copies = [_picture(*PICTURE)] * GROUP
 
-    def ours(pictures: list[Image.Image]) -> Tensor:
+    def ours(pictures: Sequence[Image.Image]) -> Tensor:
         shared = SharedPictures(usual)  # each group has pictures of its own: nothing is held
         made: Tensor = shared(pictures)["pixel_values"]
         return made
@@ -112,10 +111,11 @@ def _group(model: Path) -> list[Row]:
     for _ in range(2):  # trl asks twice at every step
         shared(copies)
     name = f"{GROUP} copies of a picture of {PICTURE[1]}x{PICTURE[0]}"
+    alone = Row.faster(
+        f"{name}: processing", times["ours"], times["reference"], at_least=5, by_median=True
+    )
     return [
-        Row.faster(
-            f"{name}: processing", times["ours"], times["reference"], at_least=5, by_median=True
-        ),
+        replace(alone, note=f"{alone.note}; before the copies are made"),
         Row.faster(
             f"{name}: processing and copying into a batch",
             times["our batch"],
@@ -142,7 +142,7 @@ def _vision(folder: Path) -> Row:
         def run() -> Tensor:
             tower.zero_grad()
             features: Tensor = tower(pixels, grid_thw=grids).pooler_output
-            features.square().sum().backward()
+            torch.autograd.backward(features.square().sum())
             return features
 
         return run
@@ -184,12 +184,12 @@ def _direct(folder: Path) -> Row:
 
 def _rewards() -> list[Row]:
     """Texts that a policy may come to write, and that a backtracking pattern does not end with."""
-    texts = {
+    texts: dict[str, Callable[[int], str]] = {
         "<think>": lambda size: "<think>" * (size // 7),
         "</think>": lambda size: "<think>" + "</think>" * (size // 8),
         "<answer>": lambda size: "<think>x</think>" + "<answer>" * (size // 8),
         "white space": lambda size: (
-            "<think>x</think>" + " " * (size // 2) + "<answer>" + " " * (size // 2)
+            f"<think>x</think>{' ' * (size // 2)}<answer>{' ' * (size // 2)}</answer>"
         ),
         "every tag": lambda size: "<think></think> <answer>Score: " * (size // 31),
     }
@@ -227,7 +227,7 @@ def _median_ms(reward: Reward, task: str, text: str) -> float:
     return 1e3 * times["reward"].median
 
 
-def _same(ours: list[np.ndarray], reference: list[np.ndarray]) -> None:
+def _same(ours: Sequence[np.ndarray], reference: Sequence[np.ndarray]) -> None:
     """Both sides of a comparison give the same numbers, or the comparison means nothing."""
     for mine, other in zip(ours, reference, strict=True):
         np.testing.assert_array_equal(mine, other)

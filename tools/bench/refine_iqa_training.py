@@ -33,10 +33,10 @@ from refine_iqa.data.prompts import (
 )
 from refine_iqa.grpo.build import build_trainer
 from refine_iqa.grpo.trainer import QualityTrainer
+from refine_iqa.learner import PROGRAM, Planned, train, training_rows, updates_per_epoch
 from refine_iqa.model.loading import load_model
 from refine_iqa.model.tiny import build
 from refine_iqa.synthetic import write_table
-from refine_iqa.learner import PROGRAM, Planned, train, training_rows, updates_per_epoch
 from shared_core.data.quarantine import Quarantine
 from shared_core.launch.accelerator import accelerator
 from shared_core.reporting.events import read
@@ -129,7 +129,7 @@ def _log_probabilities(trainer: QualityTrainer) -> list[Row]:
         def run() -> list[Tensor]:
             states.grad = head.weight.grad = None
             found = forward()
-            found[0].mean().backward()
+            torch.autograd.backward(found[0].mean())
             return [*(one.detach() for one in found), states.grad, head.weight.grad]
 
         return run
@@ -207,6 +207,7 @@ def _difference(trainer: QualityTrainer, config: TrainConfig) -> Row:
             prompts=[thinking] * GROUP,
             completions=[[{"role": "assistant", "content": text}] for text in texts],
             completion_ids=[tokenizer.encode(text) for text in texts],
+            task=[row.task] * GROUP,
             solution=[3.46] * GROUP,
             no_think=[messages(fill(NO_THINK_TEMPLATE, row.question))] * GROUP,
             images=[[picture]] * GROUP,

@@ -12,28 +12,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from refine_iqa.config import MediaSettings, TrainConfig
+from refine_iqa.config import TrainConfig
 from refine_iqa.data.rows import read_rows
 from refine_iqa.evaluate import evaluate
+from refine_iqa.learner import train
 from refine_iqa.model.tiny import build
 from refine_iqa.scoring import QualityScorer
 from refine_iqa.synthetic import write_table
 from refine_iqa.synthetic.warmup import TAGS, warm_up
-from refine_iqa.learner import train
 from shared_core.errors import NonFiniteError
 from tools.gpu_smoke import passes
 from tools.gpu_smoke.passes import Pass
 
 UNIT = "pictures"
 TOLERANCE = 0.05
-"""A score is of size 3; bf16 keeps 8 bits, 0.4 percent a product."""
+"""The scores are of size 3; bf16 keeps 8 bits, 0.4 percent a product."""
 
 BATCH, GROUP = 2, 4
 WARM_UP_BATCH = 8
 LONGEST = 24
 """Tokens of a completion; a well-formed one has 13 to 16."""
-
-
 QUESTIONS = {"think.txt": "{question} Think, then answer.", "no_think.txt": "{question} Answer."}
 
 
@@ -99,7 +97,9 @@ def run(
     if not all(math.isfinite(one.score) for one in [*before, *judged.predictions, *answers]):
         raise NonFiniteError(f"refine-iqa gives scores that are not finite on {device}.")
     return Pass(
-        losses=tuple(abs(one.score - row.solution) for one, row in zip(before, rows, strict=True)),
+        losses=tuple(
+            abs(one.score - item.mos) for one, item in zip(before, judged.items, strict=True)
+        ),
         train=passes.updates_per_second(config.run) * BATCH,
         evaluate=len(rows) / seconds_judged,
         predict=len(rows) / seconds_predicted,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,8 +17,8 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from refine_iqa.config import TrainConfig
-from refine_iqa.model.loading import load_model
 from refine_iqa.learner import train
+from refine_iqa.model.loading import load_model
 from shared_core.checkpoints.store import Store
 from shared_core.config import from_dict, to_dict
 from shared_core.errors import NonFiniteError

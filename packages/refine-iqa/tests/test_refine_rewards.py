@@ -13,6 +13,7 @@ from scipy.stats import norm
 from refine_iqa.rewards import registry
 from refine_iqa.rewards.registry import build, covers
 from refine_iqa.rewards.scoring import fidelities, range_reward, soft_answer_reward
+from shared_core.testing.processes import run_ranks
 
 NAMED = '<answer>{"type": "banding"}</answer>'
 PERCEIVED = {"type": "banding", "severity": 2, "box": [0, 0, 8, 8]}
@@ -99,6 +100,34 @@ def test_the_rank_tells_rows_apart_by_the_column_row():
         [*completions, scored("3.00")], [*tasks, "type"], [*mos, PERCEIVED], row=[*places, 3]
     )
     assert others == [*expected, None]
+
+
+RANKED = {
+    "completions": [scored("4.00"), scored("2.00"), "", scored("3.50"), "x", scored("3.00")],
+    "task": ["scoring", "scoring", "scoring", "scoring", "type", "scoring"],
+    "solution": [3.0, 3.0, 4.5, 2.0, PERCEIVED, 2.0],
+    "row": [0, 0, 1, 2, 3, 2],
+}
+
+
+def ranked(cuts):
+    """What a process makes of its part, from one of the places in the batch to the next."""
+    from torch.distributed import get_rank
+
+    (rank,) = build(["rank"])
+    first, after = cuts[get_rank() : get_rank() + 2]
+    return rank(**{name: values[first:after] for name, values in RANKED.items()})
+
+
+@pytest.mark.parametrize("cuts", [[0, 2, 6], [0, 0, 6]])
+def test_the_rank_does_not_depend_on_the_processes_that_share_a_batch(cuts):
+    """One image on each process, or none on one: a completion is ranked among those of all."""
+    (rank,) = build(["rank"])
+    alone = rank(**RANKED)
+    assert [reward is None for reward in alone] == [False] * 4 + [True, False]
+    parts = run_ranks(ranked, arguments={"cuts": cuts})
+    assert [len(part) for part in parts] == [cuts[1], 6 - cuts[1]]
+    assert [reward for part in parts for reward in part] == alone
 
 
 @pytest.mark.parametrize("name", registry.NAMES)

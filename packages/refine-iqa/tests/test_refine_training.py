@@ -15,12 +15,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from refine_iqa.config import Lora, TrainConfig
+from refine_iqa.config import Lora, TrainConfig, Vllm
 from refine_iqa.learner import train, training_rows, updates_per_epoch
 from refine_iqa.model.loading import load_model
 from shared_core.checkpoints.store import Store
 from shared_core.data.quarantine import Quarantine
-from shared_core.errors import ConfigError, DataError, NonFiniteError, RunFolderError
+from shared_core.errors import ConfigError, DataError, NonFiniteError, RunFolderError, UserError
 from shared_core.reporting.events import read
 from shared_core.testing.kills import updates
 from shared_core.testing.tiny_run import trace
@@ -449,16 +449,21 @@ def test_mistakes_in_the_settings_are_told_before_trl_is_imported(settings, pict
     with pytest.raises(ConfigError, match="num_generations"):
         settings(num_generations=1)
     with pytest.raises(ConfigError, match="num_iterations"):
-        settings(strategy="refine", num_iterations=2)
+        settings(strategy="refine", num_iterations=2, max_steps=2)
     with pytest.raises(ConfigError, match="save_every"):
-        settings(num_iterations=2, save_every=3)
+        settings(num_iterations=2, save_every=3, max_steps=None)
     with pytest.raises(ConfigError, match="format and answer"):
         settings(strategy="refine", rewards=("format",))
     with pytest.raises(DataError, match="batch-size"):
         training_rows(settings(batch_size=9), Quarantine())
     with pytest.raises(ConfigError, match=r"task 'scoring' of .*row 1"):
         training_rows(settings(stage="perception"), Quarantine())
-    assert updates_per_epoch(settings(batch_size=3, num_iterations=2, save_every=None), 8) == 4
+    assert (
+        updates_per_epoch(
+            settings(batch_size=3, num_iterations=2, save_every=None, max_steps=None), 8
+        )
+        == 4
+    )
 
 
 def test_completions_must_be_dealt_evenly(settings, writes):
@@ -502,3 +507,79 @@ def test_of_a_table_with_splits_only_its_training_rows_are_trained_on(settings, 
 def test_weights_in_bfloat16_alone_are_refused(settings):
     with pytest.raises(ConfigError, match="too small for bfloat16"):
         train(settings(precision="bf16", weights_dtype="bfloat16"))
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_weights_move(
+    settings, writes, trl, monkeypatch, tiny_folders
+):
+    writes(*MIXED)
+    usual = trl["trainer"].GRPOTrainer._compute_loss
+
+    def exploding(self, model, inputs):
+        loss = usual(self, model, inputs)
+        loss.register_hook(lambda gradient: gradient * torch.inf)
+        return loss
+
+    monkeypatch.setattr(trl["trainer"].GRPOTrainer, "_compute_loss", exploding)
+    config = settings(max_steps=2, save_every=1)
+    with pytest.raises(NonFiniteError, match=r"update 1 .*gradient norm (nan|inf) on rows"):
+        train(config)
+    assert Store(config.run / "checkpoints").latest() is None
+
+
+def test_the_learning_rate_falls_over_the_updates_that_are_made(settings, writes):
+    writes(*MIXED)
+    config = settings(epochs=1, max_steps=100, save_every=None)
+    assert train(config).steps == 4
+    rates = [event["learning_rate"] for event in events(config.run, "train")]
+    assert rates == pytest.approx([1e-3, 0.75e-3, 0.5e-3, 0.25e-3])
+
+
+def test_a_perception_row_beside_scores_has_no_probability_difference(
+    settings, writes, differences, pictures, tmp_path
+):
+    asked = differences(thinking=0.6, plain=0.2)
+    image = str(pictures / "0.png")
+    truth = {"type": "banding", "severity": 3, "box": None}
+    rows = [
+        {"image": image, "question": "?", "solution": 5.0},
+        {"image": image, "question": "?", "task": "joint", "solution": truth, "size": [72, 64]},
+    ]
+    table = tmp_path / "mixed.json"
+    table.write_text(json.dumps(rows))
+    writes(answer("5.00"))
+    train(settings(strategy="refine", data=(table,), rewards=("format", "answer", "joint")))
+    assert asked == [4, 1]  # the score's group, and its row once
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"num_iterations": 2, "max_steps": 3, "save_every": 2}, "max_steps"),
+        ({"temperature": 0.0}, "temperature"),
+        ({"top_p": 1.5}, "top_p"),
+        ({"beta": -1.0}, "beta"),
+        ({"lr": -1e-3}, "lr"),
+        ({"warmup_share": 1.0}, "warmup_share"),
+        ({"vllm": Vllm(server="localhost")}, r"vllm\.server"),
+    ],
+    ids=str,
+)
+def test_settings_that_cannot_work_are_refused(settings, changes, field):
+    with pytest.raises(ConfigError, match=f"^{field}: "):
+        settings(**changes)
+
+
+def test_a_damaged_validation_picture_is_raised_or_left_out(settings, writes, pictures, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    names = [str(tmp_path / "broken.png"), *(str(pictures / f"{n}.png") for n in range(4))]
+    rows = [{"image": name, "question": "?", "solution": 1.0 + n} for n, name in enumerate(names)]
+    table = tmp_path / "validation.json"
+    table.write_text(json.dumps(rows))
+    writes(*MIXED)
+    config = settings(eval_data=table)
+    with pytest.raises(UserError, match=r"validation: .*broken\.png"):
+        train(config)
+    left_out = replace(config, run=tmp_path / "left-out", on_bad_row="quarantine")
+    train(left_out)
+    assert np.isfinite(events(left_out.run, "evaluate")[0]["measures"]["srcc"]["value"])

@@ -56,8 +56,9 @@ def train(config: TrainConfig) -> Summary:
         UserError: a mistake in the settings or in the data.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # or it warns at every forked loader
+    unusable = Quarantine(config.on_bad_row)
+    rows = training_rows(config, unusable)
     quarantine = Quarantine(config.on_bad_row)
-    rows = training_rows(config, quarantine)
     run = Run(config, accelerator(config), program=PROGRAM)
     with run.opened(Planned(quarantine, updates_per_epoch(config, len(rows)))):
         if run.summary is not None:
@@ -76,6 +77,8 @@ def train(config: TrainConfig) -> Summary:
             return progress
 
         run.restore(load)
+        if run.accelerator.is_main_process:  # every process has read the same tables
+            _list_once(unusable, quarantine)
         if not run.over:
             trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
         return run.finish(partial(export, config))
@@ -108,6 +111,12 @@ def training_rows(config: TrainConfig, quarantine: Quarantine) -> list[Row]:
 def updates_per_epoch(config: TrainConfig, rows: int) -> int:
     """Updates of an epoch: of whole batches only; which rows are left over differs between epochs."""
     return rows // config.batch_size * config.num_iterations
+
+
+def _list_once(found: Quarantine, quarantine: Quarantine) -> None:
+    """Add rows that each start of a run finds anew, unless a checkpoint has kept them."""
+    kept = {(row.path, row.where) for row in quarantine.rows}
+    quarantine.merge(row for row in found.rows if (row.path, row.where) not in kept)
 
 
 def _refuse_unrewarded(rows: Sequence[Row], config: TrainConfig) -> None:

@@ -45,9 +45,20 @@ class Meter:
             yield batch
 
     def updated(self) -> None:
-        """Note the end of the update that the last batch was for."""
-        self._computed.append(self._clock() - self._mark)
+        """Note the end of an update: of the last batch, or of what was done since the update before."""
+        now = self._clock()
+        self._computed.append(now - self._mark)
+        self._mark = now  # a loop that tells of no batch is measured from update to update
         self._updates += 1
+
+    def skip(self) -> None:
+        """Leave what happened since the last update, such as a save, out of the next one's time."""
+        self._mark = self._clock()
+
+    def speed(self, items: int) -> dict[str, float]:
+        """What the record says of the last updates; the share of data only where it was noted."""
+        speed = {"items_per_second": self.items_per_second(items)}
+        return {**speed, "data_share": self.data_share} if self._waited else speed
 
     @property
     def data_share(self) -> float:

@@ -82,11 +82,7 @@ class Record:
 
     def trained(self, step: int, epoch: int, values: Mapping[str, Any]) -> None:
         """Record and show an update; `values` are its numbers, the loss among them."""
-        items = self._settings.batch_size
-        speed = {
-            "items_per_second": self.meter.items_per_second(items),
-            "data_share": self.meter.data_share,
-        }
+        speed = self.meter.speed(self._settings.batch_size)
         self._write(step, "train", epoch=epoch, **values, **speed)
         self._track(step, {f"train/{name}": value for name, value in {**values, **speed}.items()})
         self._display.update(step, epoch, lambda: self._line(step, values["loss"], speed))
@@ -104,10 +100,10 @@ class Record:
 
     def _line(self, step: int, loss: float, speed: Mapping[str, float]) -> str:
         left = self.meter.seconds_left(self._planned_steps - step)
-        return (
-            f"loss {loss:.4g}  {speed['items_per_second']:.4g} items/s  "
-            f"waiting for data {speed['data_share']:.0%}  {clock_time(left)} left"
-        )
+        parts = [f"loss {loss:.4g}", f"{speed['items_per_second']:.4g} items/s"]
+        if "data_share" in speed:
+            parts.append(f"waiting for data {speed['data_share']:.0%}")
+        return "  ".join([*parts, f"{clock_time(left)} left"])
 
     def _write(self, step: int, kind: str, **values: Any) -> None:
         if not self._kept:

@@ -204,14 +204,9 @@ class Run:
         if saved is None:
             self.progress = self._at(Position(), step=0)
             self._alone(lambda: self._record.rewind(-1))
-            return
-        reach("load")
-        self.progress = load(Path(saved["folder"]))
-        if self.accelerator.is_main_process:
-            self._source.quarantine.merge(saved["quarantine"])
-        self._alone(lambda: self._record.rewind(self.progress.step))
-        self._record.note(self.progress.step, f"continued after update {self.progress.step}")
-        reach("loaded")
+        else:
+            self._go_on(saved, load)
+        self._record.meter.skip()
 
     def batches(self, loader: KeyedLoader[Any, Any]) -> Iterator[tuple[Position, list[Any]]]:
         """The rest of the run's batches on this process's device, with the position after each."""
@@ -248,6 +243,7 @@ class Run:
         self._record.evaluated(self.progress.step, self.progress.epoch, measures, score_name)
         if score_name is not None:
             self.progress = _scored(self.progress, measures[score_name])
+        self._record.meter.skip()
         reach("judged")
 
     def save(self, write: Callable[[Path], None]) -> None:
@@ -273,6 +269,7 @@ class Run:
         quarantined = gather_object(self._source.quarantine.to_json())
         self._alone(lambda: self._commit(quarantined))
         self.watch.beat()
+        self._record.meter.skip()
 
     def finish(self, export: Callable[[Path, Path], None]) -> Summary:
         """Export the model and write the report; a run that was asked to stop ends here instead.
@@ -298,6 +295,15 @@ class Run:
         return summary
 
     # Helpers
+
+    def _go_on(self, saved: Mapping[str, Any], load: Callable[[Path], Progress]) -> None:
+        reach("load")
+        self.progress = load(Path(saved["folder"]))
+        if self.accelerator.is_main_process:
+            self._source.quarantine.merge(saved["quarantine"])
+        self._alone(lambda: self._record.rewind(self.progress.step))
+        self._record.note(self.progress.step, f"continued after update {self.progress.step}")
+        reach("loaded")
 
     def _alone(self, action: Callable[[], T]) -> T:
         """Let process 0 act; all get its result or failure, also one of the record that waits."""

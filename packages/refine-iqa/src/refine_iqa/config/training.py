@@ -5,6 +5,8 @@ Names and defaults are the authors', except where their code is broken; the READ
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -204,9 +206,22 @@ class TrainConfig(MediaSettings, TrainSettings):
             )
         if self.lora.rank < 0:
             raise ConfigError("lora.rank", self.lora.rank, "0 or more")
+        for name, low, high in (
+            ("temperature", 1e-6, math.inf),
+            ("top_p", 1e-6, 1.0),
+            ("top_k", 0, math.inf),
+            ("beta", 0.0, math.inf),
+            ("epsilon", 0.0, 1.0),
+            ("lr", 0.0, math.inf),
+            ("warmup_share", 0.0, 0.999),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise ConfigError(name, getattr(self, name), f"from {low:g} to {high:g}")
+        if not re.fullmatch(r"[^:\s]+:\d+", self.vllm.server):
+            raise ConfigError("vllm.server", self.vllm.server, "host:port")
         if self.precision == "fp32" and self.weights_dtype == "bfloat16":
             raise ConfigError("weights_dtype", "bfloat16", "float32 with precision fp32")
-        for name in ("save_every", "evaluate_every"):
+        for name in ("save_every", "evaluate_every", "max_steps"):
             every = getattr(self, name)
             if every is not None and every % self.num_iterations:
                 raise ConfigError(

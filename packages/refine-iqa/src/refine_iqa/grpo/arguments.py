@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 from peft import LoraConfig
 from trl import GRPOConfig
@@ -13,8 +14,13 @@ from refine_iqa.config import TrainConfig
 from shared_core.errors import ConfigError, LaunchError
 
 
-def grpo_config(config: TrainConfig, connected: Accelerator) -> GRPOConfig:
+def grpo_config(config: TrainConfig, connected: Accelerator, planned: int) -> GRPOConfig:
     """The settings of `GRPOTrainer` on the processes that are connected.
+
+    Args:
+        config: the run's settings.
+        connected: the processes.
+        planned: updates of all epochs; the learning rate falls over these, or over `max_steps`.
 
     Raises:
         ConfigError: the completions of an update cannot be dealt to the processes evenly.
@@ -32,13 +38,13 @@ def grpo_config(config: TrainConfig, connected: Accelerator) -> GRPOConfig:
     precision = {"bf16": config.precision == "bf16", "fp16": config.precision == "fp16"}
     on_cpu = connected.device.type == "cpu"
     deepspeed = _deepspeed(connected)
-    return GRPOConfig(
-        output_dir=str(config.run / "trl"),
+    made = GRPOConfig(
+        output_dir=str(config.run),
         # The update
         per_device_train_batch_size=_completions(config, connected.num_processes),
         gradient_accumulation_steps=config.accumulate,
         num_train_epochs=config.epochs,
-        max_steps=config.max_steps or -1,
+        max_steps=min(config.max_steps or planned, planned),
         learning_rate=config.lr,
         lr_scheduler_type="linear",
         warmup_steps=config.warmup_share,
@@ -77,8 +83,14 @@ def grpo_config(config: TrainConfig, connected: Accelerator) -> GRPOConfig:
         use_cpu=on_cpu and deepspeed is None,
         ddp_backend=None if connected.num_processes == 1 else ("gloo" if on_cpu else "nccl"),
         deepspeed=deepspeed,
+        **({} if deepspeed is None else {"accelerator_config": {"use_configured_state": True}}),
         **_vllm(config),
     )
+    if deepspeed is not None:
+        # Without the state that is connected, transformers counts one process on the CPU; the
+        # Accelerator on top of it is its own.
+        AcceleratorState._reset_state()
+    return made
 
 
 def lora_config(config: TrainConfig) -> LoraConfig | None:
@@ -123,11 +135,19 @@ def _deepspeed(connected: Accelerator) -> dict[str, Any] | None:
     plugin = getattr(connected.state, "deepspeed_plugin", None)
     if plugin is None:
         return None
-    said_by_trl = ("train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
-    return {
-        **plugin.deepspeed_config,
-        **dict.fromkeys((*said_by_trl, "gradient_clipping", "train_batch_size"), "auto"),
+    kept = {
+        name: value
+        for name, value in plugin.deepspeed_config.items()
+        if name not in ("torch_autocast", "bf16", "fp16")
     }
+    said_by_trl = (
+        "train_micro_batch_size_per_gpu",
+        "gradient_accumulation_steps",
+        "gradient_clipping",
+        "train_batch_size",
+    )
+    precision = {name: {"enabled": "auto"} for name in ("bf16", "fp16")}
+    return {**kept, **dict.fromkeys(said_by_trl, "auto"), **precision}
 
 
 def _vllm(config: TrainConfig) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from refine_iqa.grpo.difference import ProbabilityDifference
 from refine_iqa.grpo.judging import judge_on
 from refine_iqa.grpo.rows import TrainingRows
 from refine_iqa.grpo.trainer import QualityTrainer, trainer_files
+from refine_iqa.learner import updates_per_epoch
 from refine_iqa.model.card import run_card
 from refine_iqa.model.loading import load_model
 from refine_iqa.model.sharing import SharedPictures, share_vision, vision_tower
@@ -35,7 +36,7 @@ from shared_core.training.snapshot import read_progress
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _STATE = shutil.ignore_patterns(
     "optimizer*", "scheduler.pt", "scaler.pt", "rng_state*", "trainer_state.json", "global_step*",
-    "latest", "zero_to_fp32.py",
+    "latest", "zero_to_fp32.py", "zero_to_torch.py", "ref",
 )  # fmt: skip
 """What a checkpoint holds beside the model."""
 
@@ -55,7 +56,9 @@ def build_trainer(
         CheckpointError: the model cannot be used.
         ConfigError: settings do not fit the model or the processes.
     """
-    arguments = grpo_config(config, run.accelerator)
+    planned = config.epochs * updates_per_epoch(config, len(rows))
+    arguments = grpo_config(config, run.accelerator, planned)
+    validation = None if config.eval_data is None else _validation_rows(config, config.eval_data)
     model, processor = load_model(
         config.model,
         dtype=_DTYPES[config.weights_dtype],
@@ -84,6 +87,7 @@ def build_trainer(
         )
     trainer = QualityTrainer(
         run=run,
+        refuse=training_rows.refuse,
         advantages=config.advantage_shaping if config.strategy == "refine" else "grpo",
         model=model,
         args=arguments,
@@ -94,8 +98,8 @@ def build_trainer(
     )
     trainer.remove_callback(PrinterCallback)
     judge = None
-    if config.eval_data is not None:
-        judge = judge_on(_validation_rows(config, config.eval_data), config, trainer)
+    if validation is not None:
+        judge = judge_on(validation, config, trainer)
     trainer.add_callback(RunCallback(run, cycle=config.num_iterations, judge=judge))
     if config.share_vision:
         for policy in (trainer.model, trainer.ref_model):
@@ -130,6 +134,10 @@ def _shards_weights(arguments: GRPOConfig) -> bool:
 
 
 def _choose_what_learns(model: Any, config: TrainConfig) -> None:
+    if isinstance(model, PeftModel) and config.lora.rank:
+        raise ConfigError(
+            "lora.rank", config.lora.rank, "0: the model has adapters already, which go on learning"
+        )
     if isinstance(model, PeftModel):  # loaded for use; here its adapters go on learning
         for name, weight in model.named_parameters():
             weight.requires_grad_("lora_" in name)
@@ -143,6 +151,7 @@ def _rule_rewards(config: TrainConfig) -> list[Callable[..., Any]]:
         max_completion_len=config.max_completion_length,
         soft_punish_cache=config.overlong_buffer,
     )
+    overlong.__name__ = "overlong"
     names = [name for name in config.reward_names if name != "overlong"]
     built = registry.build(
         names,

@@ -8,6 +8,7 @@ those completions alone, with the logits of the last places only.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -17,7 +18,9 @@ from transformers import PreTrainedTokenizerBase
 from trl.data_utils import prepare_multimodal_messages
 
 from refine_iqa.data.prompts import ANSWER_OPENING
+from refine_iqa.data.solutions import LOWEST
 from refine_iqa.method import label_text, probability_difference
+from refine_iqa.rewards.registry import SCORING
 from refine_iqa.rewards.text import score_span, strict_score
 from refine_iqa.scoring.digits import digit_ids
 from shared_core.launch.collectives import any_rank
@@ -80,7 +83,8 @@ class ProbabilityDifference:
         prompts: Sequence[list[dict[str, Any]]],
         completions: Sequence[Any],
         completion_ids: Sequence[list[int]],
-        solution: Sequence[float],
+        task: Sequence[str],
+        solution: Sequence[Any],
         no_think: Sequence[list[dict[str, Any]]],
         images: Sequence[list[Any]],
         row: Sequence[int],
@@ -88,28 +92,25 @@ class ProbabilityDifference:
     ) -> list[float]:
         """The reward of each completion, 0..1."""
         texts = [completion[0]["content"] for completion in completions]
-        right = [
-            place
+        before = {
+            place: self._before_score(text, completion_ids[place])
             for place, text in enumerate(texts)
-            if self.is_success(text, solution[place])
-            and self._before_score(texts[place], completion_ids[place]) is not None
-        ]
+            if task[place] == SCORING and self.is_success(text, solution[place])
+        }
+        right = [place for place, written in before.items() if written is not None]
         rewards = [0.0] * len(texts)
         asking = right
         if self._in_step and any_rank([bool(right)])[0]:
-            asking = right or [0]
+            asking = right or [0]  # asks along, about an answer that is given no reward for it
         if not asking:
             return rewards
         self.asked += len(right)
-        labels = [label_text(float(solution[place]), self._label) for place in asking]
+        labels = [
+            label_text(float(solution[place]) if place in right else LOWEST, self._label)
+            for place in asking
+        ]
         thinking = self._ask(
-            [
-                Opening(
-                    prompts[place], self._before_score(texts[place], completion_ids[place]) or []
-                )
-                for place in asking
-            ],
-            labels,
+            [Opening(prompts[place], before.get(place) or []) for place in asking], labels
         )
         not_thinking = self._ask_plainly(asking, labels, no_think, images, row)
         gains = probability_difference(thinking, not_thinking).tolist()
@@ -161,11 +162,12 @@ class ProbabilityDifference:
         if span is None:
             return None
         before = text[: span[0]]
-        for count in range(len(ids), -1, -1):
-            decoded = self._tokenizer.decode(ids[:count], skip_special_tokens=True)
-            if len(decoded) <= len(before):
-                return ids[:count] if decoded == before else None
-        return None
+
+        def decoded(count: int) -> str:
+            return str(self._tokenizer.decode(ids[:count], skip_special_tokens=True))
+
+        count = bisect_left(range(len(ids)), len(before), key=lambda n: len(decoded(n)))
+        return ids[:count] if decoded(count) == before else None
 
 
 def left_padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:

@@ -13,6 +13,7 @@ from refine_iqa.data.rows import Row
 from refine_iqa.grpo.trainer import QualityTrainer
 from refine_iqa.results import measures
 from refine_iqa.scoring import Prediction, QualityScorer
+from shared_core.errors import UserError
 from shared_core.metrics.measure import Measure
 
 
@@ -34,7 +35,11 @@ def judge_on(
     def judge() -> Mapping[str, Measure]:
         mine = rows[first::step]
         # Sharded weights are gathered while the block runs, so processes need not keep in step.
-        with unwrap_model_for_generation(trainer.model_wrapped, accelerator) as policy:
+        with unwrap_model_for_generation(
+            trainer.model_wrapped,
+            accelerator,
+            gradient_checkpointing_kwargs=trainer.args.gradient_checkpointing_kwargs,
+        ) as policy:
             scorer = QualityScorer(
                 policy, trainer.processing_class, media=config, video_as="frames"
             )
@@ -45,10 +50,15 @@ def judge_on(
                 batch_size=config.eval_batch_size,
                 max_new_tokens=config.max_completion_length,
                 seed=config.seed,
+                on_error="record",
             )
         mos = [row.solution for row in mine]
         pairs = gather_object(list(zip(found, mos, strict=True)))
-        return _measures([one for one, _ in pairs], [float(value) for _, value in pairs])
+        unread = [one for one, _ in pairs if one.error is not None]
+        if unread and config.on_bad_row == "raise":
+            raise UserError(f"validation: {unread[0].error}")
+        read = [(one, float(value)) for one, value in pairs if one.error is None]
+        return _measures([one for one, _ in read], [value for _, value in read])
 
     return judge
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from datasets import Dataset
@@ -21,11 +22,24 @@ from shared_core.errors import DataError
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class _Fault:
+    """A `DataError` as plain values: unpickling one would call its class with its message alone."""
+
+    message: str
+    fields: dict[str, Any]
+
+    def revived(self) -> DataError:
+        error = DataError.__new__(DataError, self.message)
+        vars(error).update(self.fields)
+        return error
+
+
 class TrainingRows:
     """Decodes rows when their turn comes, each once for all completions of its group.
 
-    A row whose media cannot be read is raised, or, under quarantine, becomes a blank picture with
-    `unreadable` set: the trainer learns nothing from it.
+    A row whose media cannot be read becomes a blank picture with `unreadable` set, and why in `error`: the
+    process that trains passes its examples to `refuse`, and learns nothing from those it does not raise.
 
     Args:
         rows: the table's.
@@ -67,16 +81,32 @@ class TrainingRows:
         examples = [self._latest[row] for row in batch["row"]]
         return {name: [example[name] for example in examples] for name in examples[0]}
 
+    def refuse(self, examples: Iterable[Mapping[str, Any]]) -> None:
+        """Raise, or list, the rows that could not be read; each once for all its completions.
+
+        For the process that trains: what a loader process lists is lost with it, and what it raises is no
+        error of the data any more.
+
+        Args:
+            examples: of a batch, as the data set has given them.
+
+        Raises:
+            DataError: a row cannot be read, or under quarantine, too many of them.
+        """
+        unread = {example["row"]: example["error"] for example in examples if example["unreadable"]}
+        for number, fault in unread.items():
+            error = fault.revived()
+            self._quarantine.bad(error, of=len(self._rows))
+            _log.warning("%s is left out: %s", self._rows[number].where, error)
+
     def _example(self, number: int) -> dict[str, Any]:
         row = self._rows[number]
         try:
             pictures, times_s = self._media(row)
-            unreadable = False
+            fault = None
         except DataError as error:
-            self._quarantine.bad(error, of=len(self._rows))
-            _log.warning("%s is left out: %s", row.where, error)
             blank = Picture.of(Image.new("RGB", (2 * self._factor, 2 * self._factor)))
-            pictures, times_s, unreadable = (blank,), (), True
+            pictures, times_s, fault = (blank,), (), _Fault(str(error), vars(error))
         scoring = row.task == "scoring"
         template = self._templates.think if scoring else prompts.PERCEPTION_TEMPLATE
         plainly = self._templates.no_think
@@ -88,7 +118,8 @@ class TrainingRows:
             "images": list(pictures),
             "task": row.task,
             "solution": row.solution if scoring else perceived(row, pictures[0].size, self._boxes),
-            "unreadable": unreadable,
+            "unreadable": fault is not None,
+            "error": fault,
         }
 
     def _media(self, row: Row) -> tuple[tuple[Picture, ...], tuple[float, ...]]:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from accelerate.utils import gather_object
 from peft import PeftModel
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer
@@ -23,8 +24,10 @@ from refine_iqa.grpo.difference import Opening, left_padded
 from refine_iqa.method import probability_of_tokens, refine_advantages
 from refine_iqa.model.loading import load_model
 from shared_core.data.loader import generator
-from shared_core.errors import NonFiniteError
+from shared_core.errors import DataError, NonFiniteError
 from shared_core.faultpoints import reach
+from shared_core.launch.collectives import any_rank
+from shared_core.training.guards import StoppedElsewhere
 from shared_core.training.run import Run
 from shared_core.training.seeding import seed_everything
 from shared_core.training.snapshot import write_progress
@@ -39,14 +42,23 @@ class QualityTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is half typed
     Args:
         run: whose folder keeps the checkpoints, and which is told of every update.
         advantages: GRPO's, or the refine strategy's.
+        refuse: told of the rows of a batch; raises, or lists, those that could not be read.
         **given: as `GRPOTrainer` takes them.
     """
 
-    def __init__(self, *, run: Run, advantages: Literal["grpo", "refine"], **given: Any) -> None:
+    def __init__(
+        self,
+        *,
+        run: Run,
+        advantages: Literal["grpo", "refine"],
+        refuse: Callable[[list[dict[str, Any]]], None],
+        **given: Any,
+    ) -> None:
         super().__init__(**given)
         self._house = run
         self._shaping = advantages
-        self._rewards: Tensor | None = None
+        self._refuse = refuse
+        self._rewards = torch.empty(0)
         self._clock: defaultdict[str, float] = defaultdict(float)
         self._rows: list[int] = []
 
@@ -63,7 +75,7 @@ class QualityTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is half typed
             loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
         bad, _ = self._house.hands.agree(bad=not math.isfinite(loss))
         if bad:
-            raise self._not_finite(loss)
+            raise self._not_finite(float(loss), "loss")
         if self._step % self.current_gradient_accumulation_steps == 0:
             self._report_times()
         reach("loop:updated")
@@ -74,6 +86,7 @@ class QualityTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is half typed
             # What is drawn depends on the place in the run, so that a resumed run draws the same.
             seed_everything(self.args.seed, self.state.global_step, self.accelerator.process_index)
         self._rows = [example["row"] for example in inputs]
+        self._refuse_together(inputs)
         with self._timed("scoring"):
             output: dict[str, Any] = super()._generate_and_score_completions(inputs)
         unreadable = torch.tensor([example["unreadable"] for example in inputs])
@@ -103,10 +116,29 @@ class QualityTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is half typed
         self._rewards = rewards
         return rewards
 
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        """The norm before clipping; all processes agree that it is finite before any weight moves."""
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        judged = norm is not None and not self.args.fp16  # fp16's scaler leaves such a step out
+        bad, _ = self._house.hands.agree(bad=judged and not math.isfinite(norm))
+        if bad:
+            raise self._not_finite(float(norm), "gradient norm")
+        return norm
+
+    def _refuse_together(self, inputs: list[dict[str, Any]]) -> None:
+        failure = None
+        try:
+            self._refuse(inputs)
+        except DataError as error:
+            failure = error
+        if any_rank([failure is not None])[0]:
+            raise failure or StoppedElsewhere(
+                "another process could not read a row; it says which."
+            )
+
     def _reshape_advantages(self, output: dict[str, Any]) -> None:
         """Replace GRPO's advantages, in the update and in trl's own log, by the refine strategy's."""
         rewards = self._rewards
-        assert rewards is not None  # noqa: S101
         weights = self.reward_weights.to(rewards.device)
         total = (rewards * weights).nansum(dim=1)
         total[rewards.isnan().all(dim=1)] = math.nan
@@ -152,8 +184,36 @@ class QualityTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is half typed
         Returns:
             [n], 0..1, on the CPU.
         """
-        prompt_ids, _, fields = self._tokenize_prompts([opening.messages for opening in openings])
         asked = tokens[:, : places[-1] + 1]
+        chosen = torch.tensor(places)
+        most = self.args.per_device_train_batch_size  # rows that are known to fit
+        found = []
+        training = self.model.training
+        self.model.eval()
+        try:
+            with (
+                unwrap_model_for_generation(
+                    self.model_wrapped,
+                    self.accelerator,
+                    gather_deepspeed3_params=self.args.ds3_gather_for_generation,
+                    gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+                ) as policy,
+                self.accelerator.autocast(),
+            ):
+                for first in range(0, len(openings), most):
+                    part = slice(first, first + most)
+                    inputs = self._forced(openings[part], asked[part])
+                    logits = policy(**inputs, logits_to_keep=asked.shape[1]).logits
+                    found.append(
+                        probability_of_tokens(logits[:, chosen].cpu(), asked[part][:, chosen])
+                    )
+        finally:
+            self.model.train(training)
+        return torch.cat(found)
+
+    def _forced(self, openings: Sequence[Opening], asked: Tensor) -> dict[str, Tensor]:
+        """Inputs that end before the last of the asked tokens, padded on the left."""
+        prompt_ids, _, fields = self._tokenize_prompts([opening.messages for opening in openings])
         after = [
             [*opening.written, *row[:-1]]
             for opening, row in zip(openings, asked.tolist(), strict=True)
@@ -166,26 +226,7 @@ class QualityTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is half typed
         given["mm_token_type_ids"] = left_padded(
             [[*own, *[0] * len(rest)] for own, rest in zip(types, after, strict=True)], 0
         )
-        device = self.accelerator.device
-        training = self.model.training
-        self.model.eval()
-        try:
-            with (
-                unwrap_model_for_generation(
-                    self.model_wrapped,
-                    self.accelerator,
-                    gather_deepspeed3_params=self.args.ds3_gather_for_generation,
-                ) as policy,
-                self.accelerator.autocast(),
-            ):
-                logits = policy(
-                    **{name: value.to(device) for name, value in given.items()},
-                    logits_to_keep=asked.shape[1],
-                ).logits
-        finally:
-            self.model.train(training)
-        chosen = torch.tensor(places)
-        return probability_of_tokens(logits[:, chosen].cpu(), asked[:, chosen])
+        return {name: value.to(self.accelerator.device) for name, value in given.items()}
 
     # Checkpoints
 
@@ -205,6 +246,8 @@ class QualityTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is half typed
         usual, self.args.output_dir = self.args.output_dir, str(folder)
         try:
             super()._save_checkpoint(model, trial)
+        except SafetensorError as error:  # how a full disk is told where weights are written
+            raise RuntimeError(str(error)) from error
         finally:
             self.args.output_dir = usual
         if self.args.should_save:
@@ -236,10 +279,9 @@ class QualityTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is half typed
         for name, seconds in parts.items():
             self._metrics["train"][f"seconds/{name}"].append(seconds)
 
-    def _not_finite(self, loss: Tensor) -> NonFiniteError:
-        mine = (
-            [] if math.isfinite(loss) else [f"loss {float(loss)} on rows {sorted(set(self._rows))}"]
-        )
+    def _not_finite(self, value: float, what: str) -> NonFiniteError:
+        rows = sorted(set(self._rows))
+        mine = [] if math.isfinite(value) else [f"{what} {value} on rows {rows}"]
         return NonFiniteError(
             f"{self._house.place}: {'; '.join(gather_object(mine))}. "
             "The weights were not changed by this update.\n"

@@ -13,8 +13,11 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, S
 from functools import partial
 from typing import Any
 
+import torch.distributed as dist
+
 from refine_iqa.rewards import perception, scoring
 from refine_iqa.rewards.text import strict_score
+from shared_core.launch.collectives import is_connected
 
 _log = logging.getLogger(__name__)
 
@@ -90,7 +93,10 @@ class Reward:
 
 
 class RankReward(Reward):
-    """How well each score ranks its image among the others of this process's batch (`fidelities`)."""
+    """How well each score ranks its image among the others of the batch (`fidelities`).
+
+    The batch is that of all connected processes: each calls the reward, and gets its own part.
+    """
 
     def __init__(self) -> None:
         super().__init__("rank", _scored)
@@ -108,15 +114,13 @@ class RankReward(Reward):
 
         Without it, rows of one MOS count as one.
         """
-        scored = self._judged(completions, task, solution)
-        judged = [place for place, found in enumerate(scored) if found is not None]
-        ranks = scoring.fidelities(
-            [scored[place][0] for place in judged],
-            [scored[place][1] for place in judged],
-            [row[place] if row else scored[place][1] for place in judged],
-        )
-        by_place = dict(zip(judged, ranks, strict=True))
-        return [by_place.get(place) for place in range(len(completions))]
+        found = self._judged(completions, task, solution)
+        scored = [
+            None if pair is None else (*pair, row[place] if row else pair[1])
+            for place, pair in enumerate(found)
+        ]
+        everywhere, first = _gathered(scored)
+        return _ranks(everywhere)[first : first + len(scored)]
 
 
 def build(
@@ -174,6 +178,33 @@ def text_of(completion: str | Sequence[Mapping[str, Any]]) -> str:
     if isinstance(completion, str):
         return completion
     return "".join(_content(message["content"]) for message in completion)
+
+
+_Scored = tuple[float | None, float, Hashable]
+"""The score of a completion, if it has one, its row's MOS, and the row."""
+
+
+def _gathered(mine: list[_Scored | None]) -> tuple[list[_Scored | None], int]:
+    """What all processes have, in their order, and where this one's begins."""
+    if not is_connected():
+        return mine, 0
+    parts: list[list[_Scored | None]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(parts, mine)
+    before = sum(map(len, parts[: dist.get_rank()]))
+    return [scored for part in parts for scored in part], before
+
+
+def _ranks(batch: Sequence[_Scored | None]) -> list[float | None]:
+    """`fidelities` of those that have something to rank; None for the others."""
+    judged = [scored for scored in batch if scored is not None]
+    ranks = iter(
+        scoring.fidelities(
+            [score for score, _, _ in judged],
+            [mos for _, mos, _ in judged],
+            [row for _, _, row in judged],
+        )
+    )
+    return [None if scored is None else next(ranks) for scored in batch]
 
 
 def _content(content: str | Sequence[Mapping[str, Any]]) -> str:
