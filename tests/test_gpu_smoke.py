@@ -12,6 +12,7 @@ from tools.gpu_smoke import __main__ as smoke
 from tools.packages import packages
 
 
+@pytest.mark.timeout(600)
 def test_losses_in_bf16_are_those_of_the_cpu_in_fp32(tmp_path, capfd):
     """The tool itself: everything it would do on a GPU, on the CPU."""
     file = tmp_path / "smoke.json"

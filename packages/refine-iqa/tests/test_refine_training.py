@@ -583,3 +583,34 @@ def test_a_damaged_validation_picture_is_raised_or_left_out(settings, writes, pi
     left_out = replace(config, run=tmp_path / "left-out", on_bad_row="quarantine")
     train(left_out)
     assert np.isfinite(events(left_out.run, "evaluate")[0]["measures"]["srcc"]["value"])
+
+
+def test_trl_still_knows_the_columns_that_its_head_holds_at_a_time(trl):
+    """A private name: where it goes, the head takes more memory on a CPU, and nothing says so."""
+    from trl.trainer import utils
+
+    assert isinstance(utils._CHUNKED_LOGPROB_CHUNK_SIZE, int)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_log_probabilities_are_those_of_the_whole_table_of_logits(
+    settings, writes, built, pictures, family
+):
+    writes(*MIXED)
+    trainer = built(settings(family))
+    side = 28 if family == "qwen2_5_vl" else 32
+    with Image.open(pictures / "0.png") as image:
+        content = [{"type": "image", "image": image.convert("RGB").resize((2 * side, 2 * side))}]
+    prompt = [{"role": "user", "content": [*content, {"type": "text", "text": "How good?"}]}]
+    inputs = trainer.processing_class.apply_chat_template(
+        [prompt, prompt], tokenize=True, return_dict=True, return_tensors="pt"
+    )
+    ids, mask = inputs.pop("input_ids"), inputs.pop("attention_mask")
+    kept = 7
+    with torch.no_grad():
+        logits = trainer.model(input_ids=ids, attention_mask=mask, **inputs).logits.double()
+        found, _, _ = trainer._get_per_token_logps_and_entropies(
+            trainer.model, ids, mask, kept, num_images=[1, 1], **inputs
+        )
+    expected = logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None])[:, -kept:, 0]
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-5)

@@ -344,5 +344,5 @@ def test_without_a_network_the_folder_stays_and_the_hub_is_named(small, tmp_path
     assert main(["convert", *line]) == 1
     assert "me/iqa: the hub does not take it" in capsys.readouterr().err
     assert names(out) == ALONE
-    with pytest.raises(UserError, match="offline"):
+    with pytest.raises(UserError, match="the hub does not take it"):
         push_to_hub(out, "me/iqa")

@@ -18,11 +18,12 @@ from torch import Tensor
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
+from trl.trainer import utils as trl_utils
 from trl.trainer.utils import RepeatSampler
 
 from refine_iqa.grpo.difference import Opening, left_padded
 from refine_iqa.method import probability_of_tokens, refine_advantages
-from refine_iqa.model.loading import load_model
+from refine_iqa.model.loading import bare, load_model
 from shared_core.data.loader import generator
 from shared_core.errors import DataError, NonFiniteError
 from shared_core.faultpoints import reach
@@ -34,6 +35,9 @@ from shared_core.training.snapshot import write_progress
 
 SUCCESS = ("format", "answer")
 """Rule rewards; a completion that has them in full is a success."""
+
+
+_COLUMNS = 8192
 
 
 class QualityTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is half typed
@@ -59,6 +63,9 @@ class QualityTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is half typed
         self._shaping = advantages
         self._refuse = refuse
         self._rewards = torch.empty(0)
+        if self.accelerator.device.type == "cpu":
+            # Columns of the vocabulary that trl's head holds at a time where there is no Triton.
+            trl_utils._CHUNKED_LOGPROB_CHUNK_SIZE = _COLUMNS
         self._clock: defaultdict[str, float] = defaultdict(float)
         self._rows: list[int] = []
 
@@ -115,6 +122,34 @@ class QualityTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is half typed
         rewards[unreadable.to(rewards.device)] = math.nan
         self._rewards = rewards
         return rewards
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        logits_to_keep: int,
+        *rest: Any,
+        **named: Any,
+    ) -> Any:
+        """trl's, on the completions alone: without Triton its head would score the prompts too."""
+        seen = logits_to_keep + 1  # a token is scored at the place before it
+
+        def shorten(_: Any, __: Any, output: Any) -> Any:
+            output.last_hidden_state = output.last_hidden_state[:, -seen:]
+            return output
+
+        def scored(*, labels: Tensor, **given: Any) -> Any:
+            return model(**given, labels=labels[:, -seen:])
+
+        backbone = bare(self.accelerator.unwrap_model(model)).model
+        hook = backbone.register_forward_hook(shorten)
+        try:
+            return super()._get_per_token_logps_and_entropies(
+                scored, input_ids, attention_mask, logits_to_keep, *rest, **named
+            )
+        finally:
+            hook.remove()
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         """The norm before clipping; all processes agree that it is finite before any weight moves."""
