@@ -53,7 +53,7 @@ def tiny(tiny_root):
             "epochs": 100,
             "max_steps": 20,
             "batch_size": 4,
-            "learning_rate": 3e-3,
+            "lr": 3e-3,
             "init_gain": 0.3,
             "threads": 1,
             "device": "cpu",

@@ -218,7 +218,7 @@ def test_a_checkpoint_for_other_features(root, tmp_path, failing):
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("learning_rat: 3e-4\n", "learning_rate"),
+        ("batch_siz: 8\n", "batch_size"),
         ("model:\n  kind: transformr\n", "transformer"),
         ("losses: [batch_cc]\n", "batch_ccc"),
     ],

@@ -1,4 +1,4 @@
-"""Chunks and the orders in which training takes them (spec 4.4)."""
+"""Chunks and the orders in which training takes them."""
 
 from __future__ import annotations
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
 from abaw_va import synthetic
 from abaw_va.config import DemoConfig
 from abaw_va.data.layout import read_targets, targets_path
-from abaw_va.demo import PEOPLE, command, write_root
+from abaw_va.demo import command
+from abaw_va.demo.run import PEOPLE, write_root
 from shared_core.errors import RunFolderError
+from shared_core.reporting.demo_file import read_demo
 
 
 def test_a_drawn_video_depends_on_its_seed_and_number_alone():
@@ -43,7 +43,7 @@ def test_the_mouth_of_a_drawn_face_bends_with_valence():
 
 
 def test_the_people_of_the_splits_are_different(tmp_path, monkeypatch):
-    monkeypatch.setattr("abaw_va.demo.SECONDS", 0.5)
+    monkeypatch.setattr("abaw_va.demo.run.SECONDS", 0.5)
     write_root(tmp_path, seed=0)
     names = {split: set(read_targets(targets_path(tmp_path, split))) for split in PEOPLE}
     assert {split: len(of) for split, of in names.items()} == PEOPLE
@@ -61,9 +61,7 @@ def test_a_folder_that_no_demo_wrote_is_left_alone(tmp_path):
 def test_the_demo_shows_more_than_chance(tmp_path):
     """The interval of the network lies above those of chance and of a constant."""
     command(DemoConfig(out=tmp_path / "demo", device="cpu"))
-    shown = json.loads((tmp_path / "demo" / "demo.json").read_text())
-    by_name = {measure["label"].removeprefix("CCC, "): measure for measure in shown["measures"]}
-    ours = by_name["this network"]
-    assert ours["low"] > by_name["chance"]["high"]
-    assert ours["low"] > by_name["a constant"]["high"] == 0.0
+    found = read_demo(tmp_path / "demo").comparisons[0].found
+    assert found["this network"].low > found["chance"].high
+    assert found["this network"].low > found["a constant"].high == 0.0
     assert (tmp_path / "demo" / "report.html").is_file()

@@ -14,9 +14,10 @@ import torch
 from accelerate.state import AcceleratorState
 
 from abaw_va.config import TrainConfig
+from abaw_va.data.training import video_sets
 from abaw_va.evaluate import measures, moments_table
 from abaw_va.inference import FramesInMemory, infer
-from abaw_va.learner import train, video_sets
+from abaw_va.learner import train
 from abaw_va.model.network import VaModel
 from shared_core.checkpoints.store import Store
 from shared_core.checkpoints.weights import load_weights

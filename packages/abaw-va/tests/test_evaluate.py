@@ -47,7 +47,7 @@ def rnd(name, shape):
 
 
 def golden():
-    """Target and prediction of the spec's section 11."""
+    """Target and prediction of the reference numbers."""
     y = torch.tanh(rnd("metric_true", (1000,)))
     return y, 0.6 * y + 0.3 * rnd("metric_noise", (1000,))
 

@@ -98,6 +98,6 @@ def test_a_suffix_keeps_the_name_and_chooses_the_kind():
 
 
 def test_the_longest_known_name_chooses_the_kind():
-    """`vggish_norm_mine` is a vggish_norm, not a vggish with a suffix (spec Q12)."""
+    """`vggish_norm_mine` is a vggish_norm, not a vggish with a suffix."""
     with pytest.raises(UsageError, match="--weights vggish_norm_mine=PATH"):
         extractor("vggish_norm_mine")

@@ -1,4 +1,4 @@
-"""The reference numbers of the authors' code (spec section 11), each to its tolerance."""
+"""The reference numbers of the authors' code, each to its tolerance."""
 
 from __future__ import annotations
 

@@ -16,8 +16,9 @@ import torch
 from abaw_va import cli
 from abaw_va.config import Compat, FclstmXl, LossName, Transformer
 from abaw_va.data.layout import NOT_ANNOTATED, features_path, targets_path
+from abaw_va.data.training import training_loader, video_sets
 from abaw_va.evaluate import measures, moments_table
-from abaw_va.learner import VaLearner, train, training_loader, video_sets
+from abaw_va.learner import VaLearner, train
 from abaw_va.model.network import VaModel
 from abaw_va.synthetic import write_random_root
 from shared_core.checkpoints.store import Store
@@ -86,7 +87,7 @@ def test_acceptance_28_a_linear_target_is_learnt_in_200_updates(tiny, tmp_path, 
     write_random_root(
         root, {"train": lengths, "val": {"e": 20}}, {"face": 5, "voice": 3}, linear=True
     )
-    config = tiny("transformer", data=root, run=tmp_path / "run", learning_rate=1e-3)
+    config = tiny("transformer", data=root, run=tmp_path / "run", lr=1e-3)
     config = replace(
         config, model=model, max_steps=200, evaluate_every=200, save_every=200, init_gain=0.2
     )
@@ -105,7 +106,7 @@ def test_every_loss_falls_when_it_is_followed(tiny, tmp_path, name):
         "transformer",
         run=tmp_path,
         losses=(name,),
-        learning_rate=1e-2,
+        lr=1e-2,
         head="distribution" if name == "ce" else "regression",
     )
     learner, (batch, _) = learner_and_batches(config)
@@ -316,7 +317,7 @@ def test_acceptance_22_a_run_without_a_good_score_keeps_its_checkpoints_and_a_mo
             with h5py.File(features_path(root, "val", feature), "r+") as file:
                 for video in file:
                     file[f"{video}/fts"][:] = -file[f"{video}/fts"][:]
-    config = tiny("fclstm-xl", data=root, run=tmp_path / "run", learning_rate=1e-2)
+    config = tiny("fclstm-xl", data=root, run=tmp_path / "run", lr=1e-2)
     config = replace(config, max_steps=60, evaluate_every=20, save_every=20)
     summary = train(config)
     scores = [event["measures"]["ccc"]["value"] for event in events(config.run, "evaluate")]
@@ -349,7 +350,7 @@ def test_a_run_of_another_model_is_not_resumed(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("line", "hint"),
     [
-        (["--learning-rat", "1e-3"], "--learning-rate"),
+        (["--batch-siz", "8"], "--batch-size"),
         (["--losses", "batch_cc"], "batch_ccc"),
         (["--features", "face", "voicee"], "voice"),
     ],

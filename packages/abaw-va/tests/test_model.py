@@ -415,7 +415,7 @@ def test_presets_carry_the_authors_settings(kind: str, upstream: bool) -> None:
     if upstream and isinstance(network, Transformer):
         network = replace(network, hop=0)
     assert config.model == network
-    assert config.learning_rate == (3e-5 if kind == "fclstm-xl" else 2e-5)
+    assert config.lr == (3e-5 if kind == "fclstm-xl" else 2e-5)
     assert (config.constant_epochs, config.epochs) == (3 if kind == "fclstm-xl" else 10, 30)
     assert set(to_dict(config.compat).values()) == {upstream}
     assert config.clip == ("per-network" if upstream else "global")

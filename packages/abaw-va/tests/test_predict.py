@@ -122,7 +122,7 @@ def test_acceptance_23_sound_at_the_end_of_a_24_fps_clip_meets_its_last_frame(tm
 
 
 def test_the_windows_in_seconds_follow_the_frame_rate(tmp_path):
-    """0.1 s are 2 frames at 24 and 6 at 60 (spec Q40)."""
+    """0.1 s are 2 frames at 24 and 6 at 60."""
     model = built(("logmel",))
     noise = np.random.default_rng(0).normal(0, 0.2, 48_000)
     for fps, reach in ((24, 2), (60, 6)):

@@ -1,4 +1,4 @@
-"""Runs that are interrupted, killed or signalled, and continued to the same bits."""
+"""Runs that are interrupted or signalled, and continued to the same bits."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import pytest
 
 from abaw_va.learner import VaLearner, train
 from shared_core.checkpoints.store import Store
-from shared_core.config import dump_yaml
-from shared_core.testing.kills import finish, kill_again_and_again, seeded_draw, updates
-from shared_core.testing.processes import Child, alive
+from shared_core.testing.kills import updates
 from shared_core.testing.tiny_run import trace
 from shared_core.training.guards import Stopped
 
@@ -85,86 +83,3 @@ def test_a_stop_signal_saves_what_the_streams_remember(tiny, tmp_path, no_report
     assert Store(stopped.run / "checkpoints").latest().step == 7
     train(replace(stopped, resume=True))
     assert trace(stopped.run) == trace(whole.run)
-
-
-# --- new processes --------------------------------------------------------------------------------
-
-UPDATES = 800
-
-
-@pytest.fixture
-def command(tiny, tmp_path):
-    """The command line of a run of so many updates: `command(1000, "--launch", "cpu-2")`."""
-
-    def line(steps, *flags, **changes):
-        config = tiny(
-            "transformer-lstm",
-            run=tmp_path / "run",
-            dropout=0.3,
-            epochs=1000,
-            max_steps=steps,
-            save_every=7,
-            evaluate_every=10,
-            **changes,
-        )
-        path = tmp_path / "settings.yaml"
-        path.write_text(dump_yaml(config))
-        return ["python", "-m", "abaw_va", "train", "--config", path, *flags]
-
-    return line
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(3000)
-def test_acceptance_done_5_kills_at_named_and_random_moments_change_no_bit(command, tmp_path):
-    line = command(UPDATES)
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    finish([*line, "--run", whole])
-    assert kill_again_and_again(line, killed) >= 20
-    assert updates(killed) == [*range(1, UPDATES + 1)]
-    assert trace(killed) == trace(whole)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(3000)
-def test_a_killed_process_of_two_ends_both_and_the_run_continues_to_the_same_bits(
-    command, tmp_path
-):
-    seed, draw = seeded_draw()
-    line = command(300, "--launch", "cpu-2")
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    finish([*line, "--run", whole])
-    resume = []
-    for kill in range(3):
-        goal, rank = 75 * kill + draw.randrange(10, 60), draw.randrange(2)
-        print(f"seed={seed}: process {rank} dies after update {goal}")
-        with Child([*line, "--run", killed, *resume]) as child:
-            child.wait_until(lambda goal=goal: len(updates(killed)) >= goal, timeout=300)
-            family = child.family()
-            assert len(family) == 3
-            family[1 + rank].kill()
-            assert child.wait(30) == 128 + signal.SIGKILL
-            assert not alive(family)
-        resume = ["--resume"]
-    finish([*line, "--run", killed, "--resume"])
-    assert updates(killed) == [*range(1, 301)]
-    assert trace(killed) == trace(whole)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1500)
-@pytest.mark.parametrize("flags", [(), ("--launch", "cpu-2")], ids=["one process", "two"])
-def test_a_terminated_command_saves_and_continues_to_the_same_bits(command, tmp_path, flags):
-    line = command(200, *flags)
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    finish([*line, "--run", whole])
-    with Child([*line, "--run", stopped]) as child:
-        child.wait_until(lambda: len(updates(stopped)) >= 20, timeout=300)
-        child.send(signal.SIGTERM)
-        assert child.wait(60) == 143
-        assert "Continue with --resume" in child.output
-    made = updates(stopped)
-    assert len(made) < 200
-    assert Store(stopped / "checkpoints").latest().step == made[-1]
-    finish([*line, "--run", stopped, "--resume"])
-    assert trace(stopped) == trace(whole)

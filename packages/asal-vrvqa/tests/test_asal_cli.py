@@ -15,7 +15,7 @@ HEAVY = {"torch", "transformers", "accelerate"}
 
 def test_every_verb_of_the_house_is_there():
     assert {"train", "evaluate", "predict", "convert", "demo"} <= set(NAMES)
-    assert {"prepare frames", "prepare viewports", "compare", "landscape", "export"} <= set(NAMES)
+    assert {"prepare frames", "prepare viewports", "compare", "landscape"} <= set(NAMES)
 
 
 def test_help_pages_are_those_that_are_kept():

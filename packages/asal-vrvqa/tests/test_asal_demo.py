@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -18,10 +17,11 @@ from asal_vrvqa.demo.claims import (
     claim_of_forgetting,
     claim_of_replay,
     claim_of_sphere,
-    labelled,
+    compared,
 )
 from asal_vrvqa.results import Judged
 from asal_vrvqa.runs import StreamRun
+from shared_core.reporting.demo_file import read_demo
 
 NAMES = ("one", "two", "three")
 
@@ -92,9 +92,11 @@ def test_the_sphere_is_claimed_over_seeds_only():
 
 
 def test_the_baselines_are_named(forgetful):
-    found = labelled(forgetful)
-    assert "average SRCC, untaught network" in found
-    assert found["forgetting, finetuning"].higher_is_better is False
+    forgetting, average = compared(forgetful)
+    assert "untaught network" in average.baselines
+    assert forgetting.found["finetuning"].higher_is_better is False
+    assert forgetting.leading == forgetting.found["ASAL"]
+    assert forgetting.best_baseline()[0] == "finetuning"
 
 
 def test_the_demo_runs_and_writes_its_report(tmp_path, monkeypatch, capsys):
@@ -106,13 +108,9 @@ def test_the_demo_runs_and_writes_its_report(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(run, "_settings", lambda config: replace(settings(config), epochs=1))
     out = tmp_path / "demo"
     command(DemoConfig(out=out, device="cpu"))
-    content = json.loads((out / "demo.json").read_text())
-    labels = [one["label"] for one in content["measures"]]
-    assert {
-        "average SRCC, ASAL",
-        "forgetting, replay (ER)",
-        "average SRCC, untaught network",
-    } <= set(labels)
+    forgetting, average = read_demo(out).comparisons
+    assert list(forgetting.found) == ["ASAL", "replay (ER)", "finetuning"]
+    assert set(average.found) == {*forgetting.found, "untaught network"}
     page = (out / "report.html").read_text()
     for text in ("not opinion scores (MOS)", "memory, MB", "SRCC on the first task", *TASKS):
         assert text in page, text
@@ -125,5 +123,4 @@ def test_the_demo_runs_and_writes_its_report(tmp_path, monkeypatch, capsys):
 def test_acceptance_done_4_finetuning_is_seen_to_forget(tmp_path):
     out = tmp_path / "demo"
     command(DemoConfig(out=out, device="cpu"))
-    content = json.loads((out / "demo.json").read_text())
-    assert "it forgets." in content["shows"]
+    assert "it forgets." in read_demo(out).claims[0]

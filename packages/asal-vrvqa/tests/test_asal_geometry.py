@@ -1,4 +1,4 @@
-"""The sphere's bands: against the spec's formulas, written out column by column."""
+"""The sphere's bands: against the paper's formulas, written out column by column."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def columns(parts, width):
 
 
 def slow_slice(plane, parts):
-    """Spec 3.1, slice: [N, C, H, W] to [N parts, C, H / parts, W]."""
+    """slice: [N, C, H, W] to [N parts, C, H / parts, W]."""
     batch, channels, height, width = plane.shape
     rows = height // parts
     made = torch.zeros(batch, parts, channels, rows, width)
@@ -52,7 +52,7 @@ def catmull_rom(rows, i, u, width):
 
 
 def slow_unslice(stacked, parts):
-    """Spec 3.1, un-slice: the inverse direction, row by row."""
+    """un-slice: the inverse direction, row by row."""
     width, rows = stacked.shape[-1], stacked.shape[-2]
     bands = stacked.unflatten(0, (-1, parts))
     made = torch.zeros(bands.shape[0], stacked.shape[1], parts * rows, width)
@@ -67,7 +67,7 @@ def slow_unslice(stacked, parts):
 
 
 def slow_pad(stacked, parts, p):
-    """Spec 3.1, pad(p): [N parts, C, h, W] to [N parts, C, h + 2p, W + 2p]."""
+    """pad(p): [N parts, C, h, W] to [N parts, C, h + 2p, W + 2p]."""
     rows, width = stacked.shape[-2:]
     bands = stacked.unflatten(0, (-1, parts))
     of = columns(parts, width)

@@ -132,6 +132,10 @@ def test_the_cache_gives_the_same_frames(dataset, tmp_path, store):
     np.save(tmp_path / f"{SEVEN.folder}.npy", np.array([{}], dtype=object))
     with pytest.raises(DataError, match="Delete it and prepare again"):
         cached.read(keys)
+    with (tmp_path / f"{SEVEN.folder}.npy").open("wb") as file:
+        np.savez(file, plain)  # an archive of arrays is none
+    with pytest.raises(DataError, match="Delete it and prepare again"):
+        cached.read(keys)
 
 
 def test_frames_of_both_viewing_times_are_seen_once(dataset, store):

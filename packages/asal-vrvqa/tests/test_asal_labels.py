@@ -124,7 +124,7 @@ def test_acceptance_13_source_split(real):
 
 
 def test_the_clip_split_leaks_nearly_every_source(real):
-    """235 of 239 test clips show a source video of the training set (spec 2.5)."""
+    """235 of 239 test clips show a source video of the training set."""
     leaked = 0
     for name in TASKS:
         train, test = clip_split([c for c in real if c.category == name], 0.8)

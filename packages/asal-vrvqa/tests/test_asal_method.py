@@ -1,4 +1,4 @@
-"""Losses, memory and transfer: the spec's numbers, and formulas written out."""
+"""Losses, memory and transfer: known numbers, and formulas written out."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_acceptance_18_memory_selection():
 
 
 def test_acceptance_18_reservoir_follows_numpys_draws():
-    """Spec 4: append while there is room, else draw r in [0, seen] and replace slot r if it exists."""
+    """Append while there is room, else draw r in [0, seen] and replace slot r if it exists."""
     capacity, length = 3, 40
     ours, theirs = np.random.RandomState(0), np.random.RandomState(0)
     held: list[int] = []

@@ -34,7 +34,7 @@ def unfused():
 
 @pytest.fixture(scope="module")
 def full(filled):
-    """The paper's network with the weights of the spec's appendix."""
+    """The paper's network with the reference weights."""
     model = QualityModel(QualityModelConfig())
     filled(model)
     return model.eval()
@@ -68,7 +68,7 @@ def test_the_plain_backbone_is_torchvisions():
 
 
 def test_reference_values_of_the_full_network(full, video):
-    """Spec, appendix. The score through the adapter is held to 1e-4: see the README on its last digits."""
+    """The score through the adapter is held to 1e-4: see the README on its last digits."""
     frames = video("video", 1, 7, 3, 512, 1024)
     with torch.inference_mode():
         output = full(frames, key_frames=torch.tensor([0, 3, 6]))

@@ -1,4 +1,4 @@
-"""The sphere: turning frames, cutting viewports, telling layouts; against slow formulas of the spec."""
+"""The sphere: turning frames, cutting viewports, telling layouts; against slow formulas."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def spot(height, width, longitude, latitude, degrees=6.0):
 
 
 def turned_slowly(frame, yaw, pitch):
-    """Spec 2.3 pixel by pixel: float64, its own arc tangent, values cut off at the point."""
+    """Pixel by pixel: float64, its own arc tangent, values cut off at the point."""
     height, width, _ = frame.shape
     matrix = rotation(-yaw, pitch)
     made = np.empty_like(frame)
@@ -71,7 +71,7 @@ def turned_slowly(frame, yaw, pitch):
 
 
 def viewport_points(size, field_of_view, yaw, pitch, height, width):
-    """Rows and columns of a viewport, as spec 2.3 writes them."""
+    """Rows and columns of a viewport, written out."""
     edge = math.tan(math.radians(field_of_view) / 2)
     line = np.linspace(-edge, edge, size)
     x, y = np.meshgrid(line, line)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from fractions import Fraction
 from itertools import islice
 
-import cv2
 import numpy as np
 import pytest
 
@@ -82,6 +81,7 @@ def test_seconds_are_resized_and_turned(tmp_path):
 
 @pytest.mark.parametrize("size", [(32, 64), (20, 41), (96, 192)])
 def test_sizes_change_as_opencv_changes_them(size):
+    cv2 = pytest.importorskip("cv2")
     picture = noise(1)[0]
     exact = cv2.resize(picture, size[::-1], interpolation=cv2.INTER_LINEAR)
     assert np.abs(resized(picture, size).astype(int) - exact).max() <= 1
@@ -143,6 +143,7 @@ def test_the_aspect_is_the_one_that_is_shown(tmp_path):
     ("name", "size"), [("richoh1_0_3.mp4", (322, 640)), ("richoh1_0_4.mp4", (214, 426))]
 )
 def test_a_real_clip_in_both_qualities(name, size):
+    cv2 = pytest.importorskip("cv2")
     clip = shared_data("asal-vrvqa", "clip360", name)
     stream = probe(clip).video[0]
     assert (stream.height, stream.width) == size

@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from asal_vrvqa.config import ConvertConfig, ExportConfig, Network, QualityModelConfig
-from asal_vrvqa.export import command as export_command
-from asal_vrvqa.export import export
+from asal_vrvqa.config import ConvertConfig, Network, QualityModelConfig
 from asal_vrvqa.model.network import QualityModel
 from asal_vrvqa.weights import command, from_upstream, imagenet_backbone, load_initial
-from shared_core.errors import CheckpointError, UsageError
+from shared_core.errors import CheckpointError
 from shared_core.testing.faults import flip_bit, hostile_checkpoints, truncate
 
 SMALL = Network(parts=2, channels=4, height=64, width=128)
@@ -28,7 +26,7 @@ def model():
 
 @pytest.fixture
 def upstream(model, tmp_path):
-    """What the authors' code saves: numpy's scalars between the tensors (spec 6)."""
+    """What the authors' code saves: numpy's scalars between the tensors."""
     content = {
         "model_state_dict": model.state_dict(),
         "optimizer_state_dict": torch.optim.Adam(model.parameters()).state_dict(),
@@ -131,20 +129,15 @@ def test_damaged_and_foreign_files_are_refused(upstream, tmp_path, model):
         QualityModel.from_pretrained(tmp_path / "wider")
 
 
-@pytest.mark.parametrize("suffix", [".pt2", ".onnx"])
-def test_an_exported_graph_scores_as_the_model(model, tmp_path, suffix):
-    if suffix == ".onnx":
+@pytest.mark.parametrize("form", ["pt2", "onnx"])
+def test_an_exported_graph_scores_as_the_model(model, tmp_path, form):
+    if form == "onnx":
         pytest.importorskip("onnxruntime")
     model.save_pretrained(tmp_path / "model")
-    path = tmp_path / f"graph{suffix}"
-    export_command(ExportConfig(checkpoint=str(tmp_path / "model"), out=path))
+    path = tmp_path / f"graph.{form}"
+    command(ConvertConfig(source=tmp_path / "model", out=path, to=form))
     assert path.stat().st_size > 1000
-    if suffix == ".pt2":
+    if form == "pt2":
         frames = torch.randn(5, 3, 64, 128)
         found = torch.export.load(path).module()(frames)
         assert torch.allclose(found, model.frame_scores(frames).mean[:, 0], atol=1e-5)
-
-
-def test_an_export_to_something_else_is_refused(model, tmp_path):
-    with pytest.raises(UsageError, match=r"\.pt2 or \.onnx"):
-        export(model, tmp_path / "graph.bin")

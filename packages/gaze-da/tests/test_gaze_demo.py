@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import numpy as np
@@ -21,14 +20,15 @@ from gaze_da.demo.claims import (
     Judgement,
     claim_of_adaptation,
     claim_of_learning,
+    compared,
     gains_over_seeds,
-    labelled,
 )
-from gaze_da.demo.page import Overlay, page_of
+from gaze_da.demo.page import page_of
 from gaze_da.demo.run import Chance, mean_prior
 from gaze_da.method.targets import heat_map
 from gaze_da.protocols import COLUMNS
 from shared_core.errors import RunFolderError
+from shared_core.reporting.demo_file import Picture, read_demo
 
 PEOPLE = 40
 
@@ -137,25 +137,28 @@ def test_chance_depends_on_the_person_and_not_on_the_batch():
     assert not torch.equal(whole[0], whole[1])
 
 
-def test_the_report_shows_both_measures_with_baselines_both_ways_and_its_limits():
-    overlays = {"flat, source only": Overlay(b"png", 2)}
-    one = page_of(source(), target(0.1), overlays, "as told").html()
+def test_the_report_shows_both_measures_with_baselines_both_ways_and_its_limits(tmp_path):
+    picture = Picture(file="x.png", alt="heads and lines", caption="flat, source only")
+    (tmp_path / "x.png").write_bytes(b"png")
+    one = page_of(source(), target(0.1), [picture], tmp_path, "as told").html()
     for name in (NETWORK, *BASELINES, PLAIN, ADAPTED, "as told", "flat, source only"):
         assert name in one
     assert "What this does not show" in one
     assert "no claim that it helps" in one
-    several = page_of(source(), target(0.1, 0.1, 0.1), overlays, "as told").html()
+    several = page_of(source(), target(0.1, 0.1, 0.1), [], tmp_path, "as told").html()
     assert "over 3 seeds" in several
     assert "no claim that it helps" not in several
 
 
 def test_the_index_of_demos_gets_every_measure_once():
-    labels = set(labelled(source(), target(0.1)))
-    assert len(labels) == 2 * (1 + len(BASELINES)) + 2 * 2
-    assert set(labelled(source(), target(0.1, 0.1))) - labels == {
-        "gain in AUC by adaptation, over seeds",
-        "gain in distance by adaptation, over seeds",
-    }
+    found = compared(source(), target(0.1))
+    assert sum(len(of.found) for of in found) == 2 * (1 + len(BASELINES)) + 2 * 2
+    assert found[0].leading == found[0].found[NETWORK]
+    assert set(found[0].baselines) == set(BASELINES)
+    assert [of.measure for of in compared(source(), target(0.1, 0.1))[len(found) :]] == [
+        "gain in AUC by adaptation, over 2 seeds",
+        "gain in distance by adaptation, over 2 seeds",
+    ]
 
 
 def test_a_folder_that_no_demo_wrote_is_left_alone(tmp_path):
@@ -169,13 +172,13 @@ def test_a_folder_that_no_demo_wrote_is_left_alone(tmp_path):
 def test_the_demo_shows_localisation_better_than_the_centre(tmp_path):
     """No interval overlaps the centre prior's; nothing is claimed of adaptation with one seed."""
     command(DemoConfig(out=tmp_path / "demo", device="cpu"))
-    shown = json.loads((tmp_path / "demo" / "demo.json").read_text())
-    by_label = {measure["label"]: measure for measure in shown["measures"]}
+    demo = read_demo(tmp_path / "demo")
+    found = {of.measure: of.found for of in demo.comparisons}
     for baseline in BASELINES:
-        assert by_label[f"AUC, {NETWORK}"]["low"] > by_label[f"AUC, {baseline}"]["high"]
-        assert by_label[f"distance, {NETWORK}"]["high"] < by_label[f"distance, {baseline}"]["low"]
-    assert "Better by" in shown["shows"]
-    assert "`--full` asks" in shown["shows"]
-    assert {f"AUC on the other style, {way}" for way in (PLAIN, ADAPTED)} < set(by_label)
+        assert found["AUC"][NETWORK].low > found["AUC"][baseline].high
+        assert found["distance"][NETWORK].high < found["distance"][baseline].low
+    assert "Better by" in demo.claims[0]
+    assert "`--full` asks" in demo.claims[1]
+    assert {PLAIN, ADAPTED} < set(found["AUC on the other style"])
     report = (tmp_path / "demo" / "report.html").read_text()
     assert report.count("data:image/png") == 3

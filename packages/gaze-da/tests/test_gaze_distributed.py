@@ -13,8 +13,9 @@ from accelerate.state import AcceleratorState
 
 from gaze_da.config import TrainConfig
 from gaze_da.data.splits import split_validation
+from gaze_da.data.training import opened, people_of
 from gaze_da.evaluate import Network, measures_of, score_tables
-from gaze_da.learner import opened, people_of, train
+from gaze_da.learner import train
 from gaze_da.model.network import GazeModel
 from gaze_da.model.views import Views
 from shared_core.checkpoints.store import Store

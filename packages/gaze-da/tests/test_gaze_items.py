@@ -283,7 +283,7 @@ def test_jitter_moves_the_head_box_alone_and_mask_and_face_share_it(gazefollow_r
 
 
 def upstream_gazefollow(rng, box, gaze, width, height):
-    """The authors' draws and formulas, restated from spec 2.5 with `RandomState.uniform`."""
+    """The authors' draws and formulas, restated with `RandomState.uniform`."""
     gaze = [gaze[0] * width, gaze[1] * height]
     if rng.uniform() <= 0.5:
         box = expanded(box, 0.2 * rng.uniform())

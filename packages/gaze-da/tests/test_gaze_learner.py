@@ -17,7 +17,8 @@ from gaze_da import learner as learner_module
 from gaze_da.config import Compat, Network, TrainConfig
 from gaze_da.data.items import GazeDataset, collate
 from gaze_da.data.splits import split_validation
-from gaze_da.learner import GazeLearner, opened, people_of, train, training_loader
+from gaze_da.data.training import opened, people_of, training_loader
+from gaze_da.learner import GazeLearner, train
 from gaze_da.model.network import GazeModel
 from shared_core.config import load_yaml, parse, to_dict
 from shared_core.data.loader import ItemKey

@@ -1,4 +1,4 @@
-"""Losses and the adversary's strength: the numbers of spec section 10, and slow restatements."""
+"""Losses and the adversary's strength: known numbers, and slow restatements."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def paper() -> GazeModel:
     return calibrated(Network(), **BOTH)
 
 
-# Acceptance 1 and 2: what the authors' files hold (spec section 3, its table written out).
+# Acceptance 1 and 2: what the authors' files hold.
 
 
 def norm(name: str, channels: int) -> dict[str, list[int]]:
@@ -268,7 +268,7 @@ def matches(output: Output, expected: Mapping[str, Tensor]) -> None:
 
 
 def reference(state: Mapping[str, Tensor], x: Views) -> dict[str, Tensor]:
-    """Spec section 3, line by line, on nothing but the state."""
+    """The network line by line, on nothing but the state."""
 
     def bn(y: Tensor, name: str) -> Tensor:
         mean, var, weight, bias = (

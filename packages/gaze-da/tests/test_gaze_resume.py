@@ -1,4 +1,4 @@
-"""Runs that are interrupted, killed or signalled, and continued to the same bits."""
+"""Runs that are interrupted or signalled, and continued to the same bits."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import pytest
 
 from gaze_da.learner import GazeLearner, train
 from shared_core.checkpoints.store import Store
-from shared_core.config import dump_yaml
-from shared_core.testing.kills import finish, kill_again_and_again, updates
+from shared_core.testing.kills import updates
 from shared_core.testing.tiny_run import trace
 from shared_core.training.guards import Stopped
 
@@ -78,28 +77,3 @@ def test_a_stop_signal_saves_and_continues(tiny, tmp_path, no_report, before_upd
     assert Store(stopped.run / "checkpoints").latest().step == 4
     train(replace(stopped, resume=True))
     assert trace(stopped.run) == trace(whole.run)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(3000)
-def test_acceptance_done_5_kills_at_named_and_random_moments_change_no_bit(
-    tiny, goo_root, tmp_path
-):
-    """The real command, adapting in both ways, with loader processes."""
-    config = tiny(
-        run=tmp_path / "run",
-        epochs=1000,
-        max_steps=300,
-        save_every=5,
-        evaluate_every=10,
-        target_dataset_dir=goo_root,
-        **BOTH,
-    )
-    settings = tmp_path / "settings.yaml"
-    settings.write_text(dump_yaml(config))
-    line = ["python", "-m", "gaze_da", "train", "--config", settings]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    finish([*line, "--run", whole])
-    assert kill_again_and_again(line, killed, most_updates=12) >= 20
-    assert updates(killed) == [*range(1, 301)]
-    assert trace(killed) == trace(whole)

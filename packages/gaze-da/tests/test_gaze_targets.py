@@ -1,4 +1,4 @@
-"""Head boxes, head masks and heat maps: the numbers of spec section 10, and slow restatements."""
+"""Head boxes, head masks and heat maps: known numbers, and slow restatements."""
 
 from __future__ import annotations
 

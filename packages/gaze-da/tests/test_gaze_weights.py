@@ -207,7 +207,7 @@ def test_sizes_that_are_asked_for_must_be_those_of_the_file(tmp_path: Path) -> N
 
 
 def chong_state(ours: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names of the spatial model of Chong et al. (2020), each written out from spec section 3."""
+    """Names of the spatial model of Chong et al. (2020), each written out."""
     names: dict[str, str] = {}
     for theirs, our in (("scene", "scene_backbone"), ("face", "face_backbone")):
         for part in ("conv1", "bn1", *(f"layer{n}" for n in range(1, 6))):

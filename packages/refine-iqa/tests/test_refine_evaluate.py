@@ -374,7 +374,7 @@ def test_real_label_files_are_judged_and_a_perfect_order_is_1(name, tmp_path, mo
         writer.writerows([[item.path, math.exp(item.mos / 300)] for item in table.items])
     config = EvaluateConfig(
         benchmark=name,
-        root=labels,
+        data=labels,
         split="all",
         limit=100,
         predictions=scores,
@@ -401,7 +401,7 @@ def test_real_pictures_of_kadid_are_judged(tiny_folders, tmp_path):
         EvaluateConfig(
             checkpoint=str(tiny_folders["qwen3_vl"]),
             benchmark="kadid",
-            root=root,
+            data=root,
             labels=tmp_path / "kadid10k_label.txt",
             split="all",
             device="cpu",
@@ -449,10 +449,10 @@ def test_a_limit_draws_the_same_rows_again(pictures, tmp_path):
     [
         ({}, "either a model"),
         ({"checkpoint": "x", "predictions": Path("y")}, "either a model"),
-        ({"predictions": Path("y")}, "--root"),
+        ({"predictions": Path("y")}, "--data"),
         ({"predictions": Path("y"), "benchmark": "table"}, "--labels"),
         ({"predictions": Path("y"), "benchmark": "perception"}, "--checkpoint"),
-        ({"checkpoint": "x", "benchmark": "konig", "root": Path()}, "no benchmark 'konig'"),
+        ({"checkpoint": "x", "benchmark": "konig", "data": Path()}, "no benchmark 'konig'"),
     ],
 )
 def test_what_cannot_be_asked_is_a_usage_error(settings, message, tmp_path):

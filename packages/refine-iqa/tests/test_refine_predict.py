@@ -56,8 +56,8 @@ def test_acceptance_28_an_unreadable_file_is_a_row_and_the_run_continues(
     folder, tiny_folders, tmp_path, capsys
 ):
     (folder / "b.png").write_bytes(b"no image")
-    out = tmp_path / "scores.csv"
-    line = ("--checkpoint", tiny_folders["qwen2_5_vl"], "--format", "csv", "--out", out)
+    out = tmp_path / "predictions.csv"
+    line = ("--checkpoint", tiny_folders["qwen2_5_vl"], "--format", "csv", "--out", tmp_path)
     assert run(folder, *line) == 1
     told = capsys.readouterr()
     assert "b.png" in told.err
@@ -94,10 +94,10 @@ def test_csv_goes_to_standard_output_too(folder, tiny_folders, capsys):
 
 
 def test_explain_reasons_and_says_whether_a_score_was_found(folder, tiny_folders, tmp_path):
-    out = tmp_path / "new" / "scores.jsonl"
+    out = tmp_path / "new"
     line = ("--checkpoint", tiny_folders["qwen2_5_vl"], "--explain", "--max-new-tokens", "4")
     assert run(folder / "a.jpg", *line, "--out", out) == 0
-    row = json.loads(out.read_text())
+    row = json.loads((out / "predictions.jsonl").read_text())
     assert row["raw"]
     assert row["parsed"] is False
     assert 1 <= row["score"] <= 5

@@ -1,4 +1,4 @@
-"""How predictions are judged: CCC over all frames of all videos, with intervals over videos (spec 5)."""
+"""How predictions are judged: CCC over all frames of all videos, with intervals over videos."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,10 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from abaw_va.config import TrainConfig, TransformerAttention
-from abaw_va.data.batches import ChunkBatch, ChunkDataset, collate
-from abaw_va.data.chunks import ChunkPlan, StreamPlan, UpstreamPlan, upstream_lengths
+from abaw_va.data.batches import ChunkBatch
 from abaw_va.data.layout import TARGETS
-from abaw_va.data.videos import Video, VideoSet, fold_videos, split_videos
+from abaw_va.data.training import training_loader, video_sets
+from abaw_va.data.videos import VideoSet
 from abaw_va.evaluate import measures, moments_table
 from abaw_va.method.losses import Objective
 from abaw_va.method.schedule import rate_factor
@@ -25,8 +24,7 @@ from abaw_va.model.initial import initialise
 from abaw_va.model.network import VaModel
 from abaw_va.weights import transfer_encoder
 from shared_core.commands import say
-from shared_core.data.loader import KeyedLoader, generator
-from shared_core.data.quarantine import Quarantine
+from shared_core.data.loader import generator
 from shared_core.errors import ConfigError
 from shared_core.launch.accelerator import accelerator as connect
 from shared_core.metrics import Measure
@@ -39,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class VaLearner(Learner):
-    """Valence and arousal from chunks of features (spec section 4).
+    """Valence and arousal from chunks of features.
 
     A network that carries state reads parallel streams of whole videos: what each stream remembers
     waits here for its next chunk, and is part of every checkpoint.
@@ -70,7 +68,7 @@ class VaLearner(Learner):
         self.objective = Objective(config)
         self.optimizer = torch.optim.Adam(
             [parameter for parameter in self.model.parameters() if parameter.requires_grad],
-            lr=config.learning_rate,
+            lr=config.lr,
             betas=config.betas,
         )
         self.columns = [TARGETS.index(target) for target in config.target_names]
@@ -160,60 +158,6 @@ def _joined(shares: Sequence[State]) -> State:
         slots = max(part.shape[1] for part in parts)
         joined[name] = torch.cat([padded(part, slots) for part in parts])
     return joined
-
-
-def video_sets(config: TrainConfig) -> tuple[VideoSet, VideoSet]:
-    """Training and validation videos: the official sets, or those of a cross-validation fold.
-
-    Raises:
-        DataError: a file is missing or damaged, or features and labels do not fit together.
-    """
-    if config.fold is None:
-        train, val = split_videos(config.data, "train"), split_videos(config.data, "val")
-    else:
-        train, val = fold_videos(config.data, config.fold)
-
-    def opened(videos: Sequence[Video]) -> VideoSet:
-        return VideoSet(
-            config.data,
-            videos,
-            config.features,
-            normalise=config.normalise,
-            method=config.norm_method,
-        )
-
-    return opened(train), opened(val)
-
-
-def training_loader(
-    config: TrainConfig, videos: VideoSet, *, carries_state: bool, rank: int = 0, world: int = 1
-) -> KeyedLoader[Any, ChunkBatch]:
-    """Batches of chunks in the order that suits the network (spec 4.4)."""
-    chunk_length = config.model.chunk_length
-    dataset = ChunkDataset(
-        videos,
-        chunk_length,
-        random_offset=config.random_offset and not carries_state,
-        seed=config.seed,
-        padded=(
-            partial(upstream_lengths, videos.lengths, config.batch_size, config.seed)
-            if config.compat.norm_padding
-            else None
-        ),
-    )
-    kind = UpstreamPlan if config.compat.sampler else StreamPlan if carries_state else ChunkPlan
-    return KeyedLoader(
-        dataset,
-        kind(dataset.chunks, config.batch_size, config.seed),
-        seed=config.seed,
-        # One shape for all batches, or a compiled network would be compiled again and again.
-        collate=partial(collate, pad_to=chunk_length if config.compile else None),
-        accumulate=config.accumulate,
-        workers=config.workers,
-        rank=rank,
-        world=world,
-        quarantine=Quarantine(config.on_bad_row),
-    )
 
 
 def train(config: TrainConfig) -> Summary:

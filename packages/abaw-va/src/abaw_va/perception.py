@@ -17,6 +17,13 @@ from shared_core.data.faces import Detector, FaceBoxes, Person
 from shared_core.errors import UsageError
 
 
+NO_CHECKPOINT = (
+    "--checkpoint: a prediction needs a trained network, and none comes with this package.\n"
+    "Train one (`abaw-va train --data ...`), convert the authors' weights (`abaw-va convert`), or try the "
+    "demo's (`abaw-va demo`), which was taught on drawn faces."
+)
+
+
 def load_models(checkpoints: Sequence[str], device: str) -> list[VaModel]:
     """Networks from run folders, model folders or hub ids, ready to predict.
 
@@ -25,7 +32,7 @@ def load_models(checkpoints: Sequence[str], device: str) -> list[VaModel]:
         CheckpointError: nothing is there, it is damaged, or it holds another model.
     """
     if not checkpoints:
-        raise UsageError("--checkpoint: expected at least one run folder, model folder or hub id.")
+        raise UsageError(NO_CHECKPOINT)
     return [VaModel.from_pretrained(name, device=device) for name in checkpoints]
 
 

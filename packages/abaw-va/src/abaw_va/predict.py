@@ -184,7 +184,7 @@ def figure(prediction: VideoPrediction, title: str = "") -> Svg:
 
 def command(config: PredictConfig) -> int:
     """`abaw-va predict`: every video by itself; one that fails does not stop the others."""
-    videos = find_files(config.videos, VIDEO_SUFFIXES, "video")
+    videos = find_files(config.sources, VIDEO_SUFFIXES, "video")
     refuse_equal_names(videos)
     make_writable(config.out)
     device = chosen_device(config.device)

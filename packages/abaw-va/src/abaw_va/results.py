@@ -1,4 +1,4 @@
-"""Result files of the challenge: predictions per target, ensembles, and submissions (spec 6.3).
+"""Result files of the challenge: predictions per target, ensembles, and submissions.
 
 A result folder holds for each target
 

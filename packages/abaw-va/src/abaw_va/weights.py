@@ -1,7 +1,7 @@
 """Checkpoints of the authors' code: one `.pth` file per sub-network and the options of the run.
 
 The files `<folder>/<prefix>_net_<name>.pth` and `<folder>/train_opt.conf` become a `VaModel`, and
-back. Sub-networks and their keys are named alike on both sides (spec 3.3): nothing is renamed.
+back. Sub-networks and their keys are named alike on both sides: nothing is renamed.
 """
 
 from __future__ import annotations

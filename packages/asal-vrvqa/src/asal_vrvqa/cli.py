@@ -61,13 +61,7 @@ VERBS = (
         "convert",
         "asal_vrvqa.config:ConvertConfig",
         "asal_vrvqa.weights:command",
-        "Turn the authors' weights into a model.",
-    ),
-    Verb(
-        "export",
-        "asal_vrvqa.config:ExportConfig",
-        "asal_vrvqa.export:command",
-        "Write a model's graph for other programs.",
+        "Turn the authors' weights into a model, or a model into a graph for other programs.",
     ),
     Verb(
         "demo",

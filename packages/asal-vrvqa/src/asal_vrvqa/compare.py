@@ -143,7 +143,7 @@ def add_comparison(section: Section, contenders: Sequence[Contender]) -> None:
         [
             [
                 of.name,
-                *(_cell(figures[of.name][name]) for name in FIGURES),
+                *(m if m.defined else None for n in FIGURES for m in [figures[of.name][n]]),
                 f"{of.memory_bytes / 1e6:.2f}",
                 f"{of.seconds_per_task:.1f}",
             ]
@@ -154,16 +154,9 @@ def add_comparison(section: Section, contenders: Sequence[Contender]) -> None:
     )
     for name in ("average", "forgetting"):
         bars = [
-            Bar(
-                name=key,
-                value=m.value,
-                low=m.low,
-                high=m.high,
-                baseline=key in ("finetune", "joint"),
-            )
+            Bar.of(key, of[name], baseline=key in ("finetune", "joint"))
             for key, of in figures.items()
-            for m in [of[name]]
-            if m.defined
+            if of[name].defined
         ]
         if bars:
             section.figure(intervals(bars, x=TITLES[name], chance=0.0))

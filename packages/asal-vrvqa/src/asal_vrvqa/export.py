@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from asal_vrvqa.config import ExportConfig
 from asal_vrvqa.model.network import QualityModel
-from shared_core.commands import say
 from shared_core.data.atomic import replacing
-from shared_core.errors import DataError, UsageError
+from shared_core.errors import DataError
 from shared_core.extras import require
 
 TOLERANCE = 1e-4
@@ -31,41 +30,40 @@ class _Scores(nn.Module):
         return self.model.frame_scores(frames).mean[:, 0]
 
 
-def export(model: QualityModel, path: Path) -> float:
+def export(model: QualityModel, path: Path, form: Literal["onnx", "pt2"]) -> float:
     """Write a model that scores normalised frames [N, 3, H, W], any number at a time.
 
     Args:
         model: any.
-        path: .pt2 for torch.export, .onnx for ONNX.
+        path: file to write.
+        form: ONNX, or what torch.export saves.
 
     Returns:
         The largest difference from the model.
 
     Raises:
-        UsageError: the file has another ending.
         DataError: it cannot be written, or computes something else; nothing is left then.
         MissingExtraError: ONNX is asked for, and the extra `onnx` is not installed.
     """
-    if path.suffix not in (".pt2", ".onnx"):
-        raise UsageError(f"{path}: expected a file name that ends in .pt2 or .onnx.")
     network = _Scores(model.for_evaluation().cpu()).eval()
     size = (3, model.config.network.height, model.config.network.width)
     example = torch.randn(2, *size, generator=torch.Generator().manual_seed(0))
     shapes = ({0: torch.export.Dim("frames", min=1, max=1024)},)
-    if path.suffix == ".onnx":
+    if form == "onnx":
         for module in ("onnx", "onnxscript", "onnxruntime"):
             require(module, "onnx", "asal-vrvqa")
     with torch.no_grad(), replacing(path) as temporary:
         expected = network(example)  # also makes the geometry's tables, which must not be traced
         program = torch.export.export(network, (example,), dynamic_shapes=shapes)
-        if path.suffix == ".pt2":
+        if form == "pt2":
             buffer = io.BytesIO()
             torch.export.save(program, buffer)
             temporary.write_bytes(buffer.getvalue())
             found = torch.export.load(buffer).module()(example)
         else:
             written = torch.onnx.export(program, dynamo=True, verbose=False)
-            assert written is not None  # noqa: S101 - None comes from the old exporter only
+            if written is None:  # which comes from the old exporter only
+                raise DataError(path, "no graph", expected="one from torch.onnx.export")
             written.save(temporary, external_data=False)
             found = _run_onnx(temporary, example)
         difference = float((found - expected).abs().max())
@@ -83,10 +81,3 @@ def _run_onnx(path: Path, example: Tensor) -> Tensor:
     session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return torch.from_numpy(session.run(None, {name: example.numpy()})[0])
-
-
-def command(config: ExportConfig) -> None:
-    """`asal-vrvqa export`."""
-    model = QualityModel.from_pretrained(config.checkpoint)
-    difference = export(model, config.out)
-    say(f"written to {config.out}; it differs from the model by at most {difference:.1e}")

@@ -1,4 +1,4 @@
-"""How the loss grows around the models of a run's tasks, along random directions (spec 6)."""
+"""How the loss grows around the models of a run's tasks, along random directions."""
 
 from __future__ import annotations
 

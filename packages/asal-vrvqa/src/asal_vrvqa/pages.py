@@ -25,7 +25,7 @@ def add_measures(section: Section, found: Mapping[str, Mapping[str, Measure]]) -
     kinds = list(next(iter(found.values())))
     section.table(
         ["clips", *kinds],
-        [[name, *(str(of[kind]) for kind in kinds)] for name, of in found.items()],
+        [[name, *(of[kind] for kind in kinds)] for name, of in found.items()],
         caption="95 % intervals over source videos. RMSE and relative L2 (percent): lower is better.",
     )
 
@@ -53,5 +53,5 @@ def add_matrix(section: Section, judged: Judged, seed: int = 0) -> None:
         figures = judged.figures(seed)
         section.table(
             ["figure", "value, with its 95 % interval over source videos"],
-            [[TITLES[name], str(figures[name])] for name in FIGURES],
+            [[TITLES[name], figures[name]] for name in FIGURES],
         )

@@ -223,7 +223,7 @@ class Judged:
         """The authors' backward and forward transfer and forgetting, by measure and group of clips.
 
         They are taken on the clips of all tasks so far together, and each row ends with the next task,
-        judged before it was learnt (spec 5).
+        judged before it was learnt.
         """
         found: dict[str, dict[str, dict[str, float]]] = {}
         count = len(self.stages)

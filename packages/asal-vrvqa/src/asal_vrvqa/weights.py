@@ -142,8 +142,17 @@ def _network(state: Mapping[str, Tensor], parts: int, path: Path) -> Network:
 
 def command(config: ConvertConfig) -> None:
     """`asal-vrvqa convert`."""
-    model, notes = _converted(config.source, config.parts)
+    notes: list[str] = []
+    if config.source.is_dir():
+        model = QualityModel.from_pretrained(config.source)
+    else:
+        model, notes = _converted(config.source, config.parts)
     for note in notes:
         say(f"NOTE: {note}")
-    model.save_pretrained(config.out)
+    if config.to == "model":
+        model.save_pretrained(config.out)
+    else:
+        from asal_vrvqa.export import export  # ONNX needs an extra
+
+        say(f"graph and model differ by at most {export(model, config.out, config.to):.1e}")
     say(f"written to {config.out}")

@@ -1,4 +1,4 @@
-"""Depth from a single picture, by the models of transformers (spec 2.6)."""
+"""Depth from a single picture, by the models of transformers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a prediction is judged, item by item: the published protocols, each by its name (spec 5).
+"""How a prediction is judged, item by item: the published protocols, each by its name.
 
 gazefollow      AUC at the picture's size against all annotators; distances; angles
 vat             Chong's: AUC of 64 x 64 cells against a block around the target; all rows

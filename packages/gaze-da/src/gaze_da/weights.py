@@ -1,6 +1,6 @@
 """Weights of others: the authors' checkpoints, Chong's (2020) spatial model, torchvision's ResNet-50.
 
-Whatever the file, its names become those of spec section 3 and are laid over a network; what the file
+Whatever the file, its names become ours and are laid over a network; what the file
 lacks keeps its initial value, and is said. Names that nobody knows are an error.
 """
 

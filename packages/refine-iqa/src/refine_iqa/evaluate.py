@@ -126,9 +126,9 @@ def _predict(
 def _read(config: EvaluateConfig, quarantine: Quarantine) -> BenchmarkTable | list[Row]:
     if config.benchmark == TABLE:
         return _rows(config, quarantine)
-    root = config.root or (config.labels.parent if config.labels else None)
+    root = config.data or (config.labels.parent if config.labels else None)
     if root is None:
-        raise UsageError(f"--root: where are the images or videos of {config.benchmark}?")
+        raise UsageError(f"--data: where are the images or videos of {config.benchmark}?")
     return read_benchmark(config.benchmark, root, split=config.split, labels=config.labels)
 
 
@@ -136,7 +136,7 @@ def _rows(config: EvaluateConfig, quarantine: Quarantine) -> list[Row]:
     """The rows of a table; those of the split, where it knows splits."""
     if config.labels is None:
         raise UsageError(f"--labels: which table? --benchmark {config.benchmark} needs one.")
-    rows = read_rows(config.labels, data_root=config.root, quarantine=quarantine)
+    rows = read_rows(config.labels, data_root=config.data, quarantine=quarantine)
     if config.split == "all" or all(row.split is None for row in rows):
         return rows
     chosen = [row for row in rows if row.split == config.split]

@@ -68,7 +68,7 @@ def command(config: PredictConfig) -> int:
         raise UsageError(NO_CHECKPOINT)
     files = find(config.sources)
     if config.out is not None:
-        make_writable(config.out.parent)
+        make_writable(config.out)
     scorer = QualityScorer.from_pretrained(
         config.checkpoint,
         device=config.device,
@@ -91,12 +91,13 @@ def command(config: PredictConfig) -> int:
     rows = _rows(found, failures)
     if config.out is None:
         _print(rows, config.format)
-    elif config.format == "csv":
-        write_csv(config.out, COLUMNS, rows)
     else:
-        write_jsonl(config.out, rows)
-    if config.out is not None:
-        say(f"{len(files) - len(failures)} of {len(files)} scored, written to {config.out}")
+        path = config.out / f"predictions.{config.format}"
+        if config.format == "csv":
+            write_csv(path, COLUMNS, rows)
+        else:
+            write_jsonl(path, rows)
+        say(f"{len(files) - len(failures)} of {len(files)} scored, written to {path}")
     return 1 if failures else 0
 
 

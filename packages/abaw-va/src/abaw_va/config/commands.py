@@ -11,6 +11,7 @@ import tyro
 from abaw_va.config.training import Compat, Smoothing
 from shared_core.config import setting
 from shared_core.errors import ConfigError
+from shared_core.serving.config import ServeSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,9 +168,9 @@ class EvaluateConfig:
 class PredictConfig(Perception):
     """Valence and arousal for every frame of videos."""
 
-    videos: tyro.conf.Positional[tuple[Path, ...]]
-    """Video files, or folders of them."""
-    checkpoint: Annotated[tuple[str, ...], tyro.conf.arg(metavar="RUN|FOLDER|HUB_ID")]
+    sources: tyro.conf.Positional[tuple[Path, ...]]
+    """Videos, or folders of them."""
+    checkpoint: Annotated[tuple[str, ...], tyro.conf.arg(metavar="RUN|FOLDER|HUB_ID")] = ()
     """Run folder, model folder or hub id; the predictions of several are averaged."""
     out: Path = Path("predictions")
     """Folder for the results; videos whose results lie there already are passed over."""
@@ -187,8 +188,8 @@ class PredictConfig(Perception):
             ConfigError: names the field.
         """
         super().__post_init__()
-        if not self.videos:
-            raise ConfigError("videos", self.videos, "at least one video file or folder")
+        if not self.sources:
+            raise ConfigError("sources", self.sources, "at least one video file or folder")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,7 +269,7 @@ class ConvertConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoConfig:
+class DemoConfig(ServeSettings):
     """Learn valence and arousal of drawn faces and voices, and use what was learnt."""
 
     out: Path = Path("runs/demo-abaw-va")
@@ -277,5 +278,7 @@ class DemoConfig:
     """Key of everything random."""
     full: bool = False
     """Train with three seeds, for an interval over seeds."""
+    weights: tuple[str, ...] = ()
+    """With --serve: weights of the feature extractors as NAME=PATH, such as vggish=vggish.pth."""
     device: Literal["auto", "cpu", "cuda"] = setting("auto", changes_numbers=False)
     """Where the networks run."""

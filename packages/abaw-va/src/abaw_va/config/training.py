@@ -24,7 +24,7 @@ LossName: TypeAlias = Literal[
     "ccc", "vccc", "accc", "batch_ccc", "batch_vccc", "batch_accc",
     "ce",
 ]  # fmt: skip
-"""Losses of spec section 4.1; a leading v or a means valence or arousal alone."""
+"""The losses; a leading v or a means valence or arousal alone."""
 
 BINS = 22
 """Classes of the distribution head: 20 bins and the two ends of the scale."""
@@ -299,7 +299,7 @@ class TrainConfig(TrainSettings, Design):
     """One weight per loss."""
     epochs: int = 30
     """Passes over the training data."""
-    learning_rate: float = 2e-5
+    lr: float = 2e-5
     """Peak learning rate of Adam (authors: 2e-5, fclstm-xl 3e-5)."""
     betas: tuple[float, float] = (0.5, 0.999)
     """Decay of Adam's averages of the gradient and of its square."""
@@ -341,8 +341,8 @@ class TrainConfig(TrainSettings, Design):
             )
         if "ce" in self.losses and self.head != "distribution":
             raise ConfigError("head", self.head, "distribution, which the loss ce needs")
-        if not self.learning_rate > 0:
-            raise ConfigError("learning_rate", self.learning_rate, "a number above 0")
+        if not self.lr > 0:
+            raise ConfigError("lr", self.lr, "a number above 0")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ConfigError("betas", self.betas, "two numbers from 0 to below 1")
         if self.compat.norm_padding and not self.compat.sampler:

@@ -1,4 +1,4 @@
-"""Annotation texts of Aff-Wild2, and cutting a video where frames have no annotation (spec 2.1, 2.3).
+"""Annotation texts of Aff-Wild2, and cutting a video where frames have no annotation.
 
 A text has the header `valence,arousal` and then one line per frame, two numbers in [-1, 1] or -5 in
 both columns. Line k below the header is frame k, counted from 0.

@@ -1,4 +1,4 @@
-"""Chunks of videos, and the orders in which training takes them (spec 4.4).
+"""Chunks of videos, and the orders in which training takes them.
 
 A network reads at most `chunk_length` frames at a time. `Chunks` is the table of all chunks of an
 epoch; the plans below deal its rows into batches. Everything here is a function of (seed, epoch).

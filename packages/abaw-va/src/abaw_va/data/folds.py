@@ -1,4 +1,4 @@
-"""Cross-validation folds of the training videos (spec 2.2).
+"""Cross-validation folds of the training videos.
 
 Many random deals are tried; of the hundred whose folds differ least in frames, the one is taken whose
 folds differ least in how many frames lie in each range of valence and arousal. People are never

@@ -1,4 +1,4 @@
-"""The data root: which file holds what (spec of the published processed layout).
+"""The data root: which file holds what, as the processed features were published.
 
     targets/{train,val}_valid_targets.h5   <id>/{valence [n], arousal [n], length, special}
     targets/test_valid_targets.h5          <id>/{length, special}

@@ -1,4 +1,4 @@
-"""Mean and standard deviation of features, and standardising with them (spec 2.5)."""
+"""Mean and standard deviation of features, and standardising with them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """DenseFace: 342 numbers from a grey 64 x 64 face, by a DenseNet-BC (Huang et al., 2017).
 
-The authors trained it on FER+ (`denseface`), and on FER+ and AffectNet (`affectnet`); spec 2.6.
+The authors trained it on FER+ (`denseface`), and on FER+ and AffectNet (`affectnet`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From rows of sound to frames of video, and from frames with a face to frames without.
 
 A frame covers the time from its own presentation to the next frame's. The authors take every video
-for 30 frames per second, so that sound and picture drift apart at any other rate (spec 2.6, Q11);
+for 30 frames per second, so that sound and picture drift apart at any other rate;
 `thirty_fps` brings that back.
 """
 
@@ -67,7 +67,7 @@ def fill_gaps(
 
     Args:
         found: where a face was found.
-        compat: as the authors, never take the very first frame for another (spec Q17).
+        compat: as the authors, never take the very first frame for another.
 
     Returns:
         source: index of the frame to copy from; -1 where there is none at all.

@@ -1,4 +1,4 @@
-"""openSMILE's low level descriptors: 130 of ComParE 2016 or 23 of eGeMAPS, every 10 ms (spec 2.4).
+"""openSMILE's low level descriptors: 130 of ComParE 2016 or 23 of eGeMAPS, every 10 ms.
 
 openSMILE is licensed for research and personal use only, so this package neither brings it nor offers
 it as an extra: who may use it installs it.

@@ -1,4 +1,4 @@
-"""Log-mel spectra as VGGish takes them (Hershey et al., 2017; spec 2.6)."""
+"""Log-mel spectra as VGGish takes them (Hershey et al., 2017)."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def extract_video(
         person: whom to follow where there are several.
         every: frames from one detection to the next.
         batch_size: crops that a network sees at once.
-        compat: fill frames without a face as the authors do (spec Q17).
+        compat: fill frames without a face as the authors do.
         seen: called with the index of each frame, for a progress bar.
 
     Raises:

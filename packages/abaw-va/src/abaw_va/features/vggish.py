@@ -1,7 +1,7 @@
 """VGGish: 128 numbers from about a second of sound around each frame (Hershey et al., 2017).
 
 `vggish` gives the network 16-bit amplitudes, as the authors did by mistake, and fits their
-checkpoints; `vggish_norm` scales them to [-1, 1), on which it was trained (spec 2.6, Q12).
+checkpoints; `vggish_norm` scales them to [-1, 1), on which it was trained.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """wav2vec 2.0, WavLM and their kind: one row for every 20 ms of sound, averaged over each frame.
 
-`wav2vec2-base`, the authors' choice, gives 768 numbers (spec 2.6). Default: the whole sound is
+`wav2vec2-base`, the authors' choice, gives 768 numbers. Default: the whole sound is
 normalised at once and runs through the network in pieces that overlap. The authors normalise and
 run pieces of 120 s each by themselves; `compat` does so.
 """

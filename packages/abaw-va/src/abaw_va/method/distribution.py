@@ -1,4 +1,4 @@
-"""Valence and arousal as a distribution over 22 classes (spec 4.3).
+"""Valence and arousal as a distribution over 22 classes.
 
 Classes 1 to 20 are bins of the scale, classes 0 and 21 its two ends. A label belongs to the class
 whose half-open interval of bounds it lies in; a prediction is the mean of the class centres under

@@ -1,4 +1,4 @@
-"""The objective (spec 4.1): each loss is that of the global batch, on any number of processes.
+"""The objective: each loss is that of the global batch, on any number of processes.
 
 A loss here is a function (prediction [B, T, K], target [B, T, K], valid [B, T]) -> scalar, over the
 frames where `valid`, averaged over the K targets unless its name picks one. CCC is no mean over

@@ -1,4 +1,4 @@
-"""The learning rate from epoch to epoch (spec 4.2)."""
+"""The learning rate from epoch to epoch."""
 
 from __future__ import annotations
 

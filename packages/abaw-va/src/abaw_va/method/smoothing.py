@@ -1,4 +1,4 @@
-"""Moving averages, and the windows that overlap along a video (spec 3.5, 5)."""
+"""Moving averages, and the windows that overlap along a video."""
 
 from __future__ import annotations
 

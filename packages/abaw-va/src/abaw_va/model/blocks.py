@@ -1,4 +1,4 @@
-"""The parts that see one chunk at a time (spec 3.1).
+"""The parts that see one chunk at a time.
 
 Parameters are named as in the authors' files, so that their weights load as they are.
 """

@@ -1,4 +1,4 @@
-"""The parts that carry something along a video, from chunk to chunk (spec 3.2).
+"""The parts that carry something along a video, from chunk to chunk.
 
 A state is a dict of tensors whose first axis is the row of the batch: it can be saved as a tree,
 picked by row, and reset row by row. No gradient flows from one chunk into the one before.

@@ -1,4 +1,4 @@
-"""Initial weights (spec 3.4)."""
+"""Initial weights."""
 
 from __future__ import annotations
 

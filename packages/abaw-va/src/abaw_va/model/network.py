@@ -1,4 +1,4 @@
-"""The network: features of chunks in, valence and arousal of every frame out (spec 3.2)."""
+"""The network: features of chunks in, valence and arousal of every frame out."""
 
 from __future__ import annotations
 

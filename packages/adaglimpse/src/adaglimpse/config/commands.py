@@ -13,6 +13,7 @@ from adaglimpse.config.model import Task
 from adaglimpse.config.training import EvalAction
 from shared_core.config import setting
 from shared_core.errors import ConfigError
+from shared_core.serving.config import ServeSettings
 
 Checkpoint = Annotated[str, tyro.conf.arg(metavar="RUN|FOLDER|HUB_ID")]
 Policy = Literal["learnt", "random", "grid", "centre", "full"]
@@ -161,7 +162,7 @@ class ConvertConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoConfig:
+class DemoConfig(ServeSettings):
     """Teach a small network where to look, on embedded data, and set it beside fixed ways to look."""
 
     out: Path = Path("runs/demo-adaglimpse")

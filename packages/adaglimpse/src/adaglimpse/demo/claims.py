@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from adaglimpse import synthetic
 from adaglimpse.config import Policy
 from adaglimpse.evaluate import NAMES
 from adaglimpse.results import LEADING, Judged
 from shared_core.data.loader import generator
 from shared_core.metrics import Measure, bootstrap_difference
 from shared_core.reporting.demo import over_seeds
+from shared_core.reporting.demo_file import Comparison
+from shared_core.reporting.page import brief
 
 FIXED: tuple[Policy, ...] = ("grid", "centre", "full")
 """Ways to look that do not depend on the scene."""
@@ -52,32 +55,31 @@ def is_shown(measure: Measure) -> bool:
 def claim(found: Sequence[Found]) -> str:
     """What is said of a task: against random glimpses, then against the best fixed way to look."""
     judged = found[0]["learnt"]
-    what = "accuracy" if judged.task == "classification" else "RMSE in levels"
+    what = "accuracy" if judged.task == "classification" else "RMSE"
     against = gain(found, "random")
     verdict = "it looks better than at random" if is_shown(against) else "no gain was shown"
     best = min(FIXED, key=lambda name: gain(found, name).value)
     fixed = gain(found, best)
     as_good = (
-        f"It is better than every fixed way to look; the best of them, {NAMES[best]}, by {fixed}."
+        f"It is better than every fixed way to look; the best of them, {NAMES[best]}, by {brief(fixed)}."
         if is_shown(fixed)
         else f"A fixed way to look is as good, as far as was shown: {NAMES[best]} "
-        f"({leading(found[0], best)}), better by {fixed}."
+        f"({brief(leading(found[0], best))}), better by {brief(fixed)}."
     )
     return (
         f"{judged.task.capitalize()} from {judged.glimpses} glimpses: {what} "
-        f"{leading(found[0], 'learnt')} by the learnt policy, {leading(found[0], 'random')} by random "
-        f"glimpses: better by {against}, so that {verdict}. {as_good}"
+        f"{brief(leading(found[0], 'learnt'))} by the learnt policy, "
+        f"{brief(leading(found[0], 'random'))} by random "
+        f"glimpses: better by {brief(against)}, so that {verdict}. {as_good}"
     )
 
 
-def labelled(found: Found) -> dict[str, Measure]:
-    """What was measured, by label, for the index of all demos."""
-    title = LEADING[found["learnt"].task].replace("_", " ")
-    title = "RMSE" if title == "rmse" else title
-    return {f"{title}, {NAMES[name]}": leading(found, name) for name in found}
-
-
-def baselines(found: Found) -> list[str]:
-    """Labels of what is there to be compared with."""
-    ours = next(iter(labelled({"learnt": found["learnt"]})))
-    return [label for label in labelled(found) if label != ours]
+def compared(found: Found) -> Comparison:
+    """What was measured of a task, for the index of all demos; the learnt policy comes first."""
+    task = found["learnt"].task
+    return Comparison(
+        measure="RMSE, levels" if task == "reconstruction" else LEADING[task],
+        found={NAMES[name]: leading(found, name) for name in found},
+        baselines=[NAMES[name] for name in found if name != "learnt"],
+        chance=None if task == "reconstruction" else round(1 / len(synthetic.MARKS), 3),
+    )

@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 
 from adaglimpse import synthetic
 from adaglimpse.config import DemoConfig
-from adaglimpse.demo.claims import FIXED, Found, leading
+from adaglimpse.demo.claims import FIXED, Found, compared, leading
 from adaglimpse.evaluate import NAMES, curve_figure
-from adaglimpse.results import LEADING
-from shared_core.reporting.figures import Bar, intervals
+from shared_core.reporting.demo import add_picture
+from shared_core.reporting.demo_file import Picture
 from shared_core.reporting.page import Page, Section
+
+TASK = "A few glimpses of scenes never seen, by a policy that learnt where to look"
 
 
 def page_of(
     found: Mapping[str, Sequence[Found]],
     claims: Mapping[str, str],
-    stories: Mapping[str, bytes],
+    stories: Mapping[str, Picture],
     seconds: float,
     config: DemoConfig,
 ) -> Page:
@@ -25,23 +27,15 @@ def page_of(
     Args:
         found: for each trial, how the ways to look did, one for each seed.
         claims: what is said of each trial.
-        stories: PNG of the glimpses of one scene, for each trial.
+        stories: the glimpses of one scene, for each trial.
         seconds: that the demo took.
         config: of the demo.
     """
-    page = Page(
-        "adaglimpse", "A few glimpses of scenes never seen, by a policy that learnt where to look"
-    )
+    page = Page("adaglimpse", TASK)
     for name, of in found.items():
         section = page.section(name.replace("-", ", ")).note(claims[name])
-        _compare(section, of[0], chance=_chance(of[0]))
-        section.picture(
-            stories[name],
-            "image/png",
-            alt=f"A scene, and what was seen and said of it after each glimpse ({name})",
-            caption="One scene: where the policy looked (the latest glimpse in red), what it saw, and what "
-            "the network said.",
-        )
+        _compare(section, of[0])
+        add_picture(section, config.out, stories[name])
     page.section("How").text(_how(found, seconds, config))
     page.section("What this does not show").text(
         "Drawn scenes are no photographs, and a network that learns for a minute is no AdaGlimpse: nothing "
@@ -53,26 +47,15 @@ def page_of(
     return page
 
 
-def _chance(found: Found) -> float | None:
-    classifies = found["learnt"].task == "classification"
-    return round(1 / len(synthetic.MARKS), 3) if classifies else None
-
-
-def _compare(section: Section, found: Found, chance: float | None) -> None:
-    task = found["learnt"].task
-    bars = [
-        Bar(name=NAMES[name], value=m.value, low=m.low, high=m.high, baseline=name != "learnt")
-        for name in found
-        for m in [leading(found, name)]
-    ]
-    what = LEADING[task] if task == "classification" else "RMSE (levels, lower is better)"
-    section.figure(intervals(bars, x=what, chance=chance))
+def _compare(section: Section, found: Found) -> None:
+    comparison = compared(found)
+    section.figure(comparison.figure())
     section.figure(curve_figure(dict(found)))
     judged = found["learnt"]
     section.table(
-        ["way to look", what, "share of the scene inside a glimpse"],
+        ["way to look", comparison.title, "share of the scene inside a glimpse"],
         [
-            [NAMES[name], str(leading(found, name)), f"{of.seen(of.glimpses):.2f}"]
+            [NAMES[name], leading(found, name), f"{of.seen(of.glimpses):.2f}"]
             for name, of in found.items()
         ],
         caption=f"{len(judged.table)} scenes, {judged.glimpses} glimpses each, 95 % intervals over scenes.",

@@ -13,8 +13,8 @@ from adaglimpse import synthetic
 from adaglimpse.config import BackboneSize, DemoConfig, Policy, Task, TrainConfig
 from adaglimpse.data.items import ImageDataset
 from adaglimpse.data.layouts import read_images
-from adaglimpse.demo.claims import Found, baselines, claim, labelled
-from adaglimpse.demo.page import page_of
+from adaglimpse.demo.claims import Found, claim, compared
+from adaglimpse.demo.page import TASK, page_of
 from adaglimpse.drawing import grid_picture
 from adaglimpse.evaluate import evaluate
 from adaglimpse.model.network import GlimpseModel
@@ -23,7 +23,8 @@ from adaglimpse.predict.writing import story_of
 from shared_core.commands import say
 from shared_core.config import parse
 from shared_core.launch.devices import chosen_device
-from shared_core.reporting.demo import clear, write_demo
+from shared_core.reporting.demo import clear, machine, parameters_of, publish, write_picture
+from shared_core.reporting.demo_file import Demo, Picture, Trained
 from shared_core.training.apart import train_apart
 
 TRAIN, VAL = 2880, 500
@@ -79,6 +80,10 @@ LONG = (
 
 def command(config: DemoConfig) -> None:
     """`adaglimpse demo`."""
+    if config.serve:
+        from adaglimpse.serve import open_page  # what draws pages is needed there alone
+
+        open_page(config)
     begun = time.monotonic()
     clear(config.out, "adaglimpse")
     trials = SHORT + LONG if config.full else SHORT
@@ -99,21 +104,33 @@ def command(config: DemoConfig) -> None:
     claims = {name: claim(of) for name, of in found.items()}
     seconds = time.monotonic() - begun
     shown = {trial.name: runs[orders.index((trial, seeds[0]))] for trial in trials}
-    page = page_of(found, claims, _stories(config, trials, shown), seconds, config)
-    page.write(config.out / "report.html")
-    first = [found[trial.name][0] for trial in SHORT]
-    write_demo(
-        config.out,
+    stories = _stories(config, trials, shown)
+    demo = Demo(
         title="adaglimpse",
-        shows=" ".join(claims.values()),
-        measures={label: m for of in first for label, m in labelled(of).items()},
-        baselines=[label for of in first for label in baselines(of)],
+        task=TASK,
+        claims=list(claims.values()),
+        trained=_trained(shown[SHORT[0].name]),
+        comparisons=[compared(found[trial.name][0]) for trial in SHORT],
+        pictures=[stories[trial.name] for trial in SHORT],
+        machine=machine(chosen_device(config.device)),
         seconds=seconds,
     )
-    for told in claims.values():
-        say(told)
     say(f"Chance is {1 / len(synthetic.MARKS):.3f} for classification.")
-    say(f"{seconds:.0f} s; open {config.out / 'report.html'}")
+    publish(config.out, page_of(found, claims, stories, seconds, config), demo)
+
+
+def _trained(run: Path) -> Trained:
+    return Trained(
+        model="for each task a small transformer that knows parts of a scene, and a policy that chooses "
+        "the next part",
+        parameters=parameters_of(GlimpseModel.from_pretrained(run)),
+        data="drawn scenes of 64 by 64 pixels, each with one small thing that tells its class",
+        counts={
+            "scenes to learn from": TRAIN,
+            "never seen, to be judged on": VAL,
+            "classes": len(synthetic.MARKS),
+        },
+    )
 
 
 def _scenes(config: DemoConfig, kind: Kind) -> Path:
@@ -191,7 +208,7 @@ def _unseen(config: DemoConfig, trial: Trial, model: GlimpseModel) -> ImageDatas
 
 def _stories(
     config: DemoConfig, trials: Sequence[Trial], runs: Mapping[str, Path]
-) -> dict[str, bytes]:
+) -> dict[str, Picture]:
     """For each trial, the glimpses of one scene as a picture."""
     found = {}
     for trial in trials:
@@ -199,5 +216,12 @@ def _stories(
         scene = _unseen(config, trial, model).samples[0].image
         buffer = io.BytesIO()
         grid_picture(story_of(predict(model, [scene])[0])).save(buffer, "PNG")
-        found[trial.name] = buffer.getvalue()
+        found[trial.name] = write_picture(
+            config.out,
+            trial.name,
+            buffer.getvalue(),
+            alt=f"A scene, and what was seen and said of it after each glimpse ({trial.name})",
+            caption="One scene: where the policy looked (the latest glimpse in red), what it saw, and "
+            "what the network said.",
+        )
     return found

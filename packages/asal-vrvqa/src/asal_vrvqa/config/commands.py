@@ -11,6 +11,7 @@ import tyro
 from asal_vrvqa.config.training import TrainConfig, check_strategy
 from shared_core.config import setting
 from shared_core.errors import ConfigError
+from shared_core.serving.config import ServeSettings
 
 Checkpoint = Annotated[str, tyro.conf.arg(metavar="RUN|FOLDER|HUB_ID")]
 
@@ -262,28 +263,21 @@ class PredictConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertConfig:
-    """Turn the authors' checkpoint, or torchvision's ResNet-18, into a model folder."""
+    """Turn the authors' checkpoint, or torchvision's ResNet-18, into a model, or a model into a graph."""
 
     source: Path
-    """best_model.pth, last_model.pth, last_model-task{t}.pth, or resnet18-f37072fd.pth."""
+    """best_model.pth, last_model.pth, last_model-task{t}.pth, resnet18-f37072fd.pth, or a run or model
+    folder."""
     out: Path
-    """Model folder to write."""
+    """Model folder, or file, to write."""
+    to: Literal["model", "onnx", "pt2"] = "model"
+    """What to write: a model, or the graph that scores frames, for ONNX or as torch.export saves it."""
     parts: int = 16
     """Bands of latitude of the network (authors: 16)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportConfig:
-    """Write a model's evaluation graph (torch.export, optionally ONNX): frames in, scores out."""
-
-    checkpoint: Checkpoint
-    """Run folder, model folder or hub id."""
-    out: Path
-    """File to write: .pt2, or .onnx."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DemoConfig:
+class DemoConfig(ServeSettings):
     """Learn a stream of five kinds of drawn panoramas by three strategies, and score a video."""
 
     out: Path = Path("runs/demo-asal-vrvqa")

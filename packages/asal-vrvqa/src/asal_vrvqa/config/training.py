@@ -104,7 +104,7 @@ class Network:
             self._refuse_empty_bands()
 
     def _refuse_empty_bands(self) -> None:
-        # The narrowest band, at the pole, must keep a column on the last map (spec 3.1).
+        # The narrowest band, at the pole, must keep a column on the last map.
         weight = math.ceil(64 * math.sin(math.pi * 0.5 / self.parts))
         columns = self.width // 32
         if int(weight / 64 * columns + 0.5) < 1:

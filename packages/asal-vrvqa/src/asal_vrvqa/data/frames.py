@@ -33,6 +33,21 @@ class FrameKey:
     index: int
 
 
+def mapped_array(path: Path) -> np.ndarray:
+    """An array of the cache, mapped into memory.
+
+    Raises:
+        DataError: the file is no array, is cut short, or holds pickled objects.
+    """
+    try:
+        # `np.load` would take an archive of arrays as well, and advises to unpickle what it refuses.
+        return np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError, EOFError, OverflowError) as error:
+        raise DataError(
+            path, f"no array that can be read ({error})", remedy="Delete it and prepare again."
+        ) from error
+
+
 @dataclass(frozen=True)
 class FrameStore:
     """Where frames are read from.
@@ -102,12 +117,7 @@ class FrameStore:
         path = self.cache / f"{folder}.npy"
         if not path.is_file():
             return None
-        try:
-            array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise DataError(
-                path, f"no array that can be read ({error})", remedy="Delete it and prepare again."
-            ) from error
+        array = mapped_array(path)
         expected = (self.network.height, self.network.width, 3)
         if array.dtype != np.uint8 or array.shape[1:] != expected:
             raise self._wrong_size(path, array.shape[1:])
@@ -160,7 +170,7 @@ def frame_indices(
     *,
     path: Path | str = "",
 ) -> list[int]:
-    """Which frames of its folder a clip is seen through: 0..6, or 0, 2, ..., 12 (spec 2.4).
+    """Which frames of its folder a clip is seen through: 0..6, or 0, 2, ..., 12.
 
     Args:
         clip: the clip.

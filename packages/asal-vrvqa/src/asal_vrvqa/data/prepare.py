@@ -25,6 +25,7 @@ from PIL import Image
 
 from asal_vrvqa.config import FramesConfig, ViewportsConfig
 from asal_vrvqa.data.directions import Direction, read_scanpaths, read_starts
+from asal_vrvqa.data.frames import mapped_array
 from asal_vrvqa.data.projection import turned, viewports
 from asal_vrvqa.data.video360 import every_second, first_seconds
 from shared_core.commands import say
@@ -274,12 +275,7 @@ def _array_is_there(turn: Turn, config: FramesConfig) -> bool:
     path = _array_of(turn, config.cache)
     if not path.is_file():
         return False
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(
-            path, f"no array that can be read ({error})", remedy="Delete it and prepare again."
-        ) from error
+    array = mapped_array(path)
     _require_size(path, array.shape[1:3], _size(config))
     return len(array) >= config.seconds
 

@@ -1,4 +1,4 @@
-"""The sphere in a rectangle: turning equirectangular frames, and cutting viewports out of them (spec 2.3).
+"""The sphere in a rectangle: turning equirectangular frames, and cutting viewports out of them.
 
 A frame's columns run from longitude -180 to 180 degrees, its rows from latitude 90 to -90. Start
 directions are those of VR-VQW: yaw grows to the right of the frame's middle, pitch grows downwards.

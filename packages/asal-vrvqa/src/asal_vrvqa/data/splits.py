@@ -1,4 +1,4 @@
-"""Which clips are trained on and tested on, and in what order the tasks come (spec 2.5)."""
+"""Which clips are trained on and tested on, and in what order the tasks come."""
 
 from __future__ import annotations
 

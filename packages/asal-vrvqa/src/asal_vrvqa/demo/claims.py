@@ -11,6 +11,8 @@ from asal_vrvqa.compare import Contender
 from asal_vrvqa.runs import StreamRun
 from shared_core.metrics import Measure
 from shared_core.reporting.demo import over_seeds
+from shared_core.reporting.demo_file import Comparison
+from shared_core.reporting.page import brief
 
 FINETUNE, REPLAY, ASAL = "finetune", "er", "asal"
 STRATEGIES = (FINETUNE, REPLAY, ASAL)
@@ -44,7 +46,7 @@ def gain(ours: Contender, theirs: Contender, name: str) -> Measure:
 def claim_of_forgetting(finetune: Contender) -> str:
     """Whether finetuning forgets."""
     forgotten = finetune.figures()["forgetting"]
-    told = f"Finetuning, one task after another, loses {forgotten} of SRCC on the tasks before the last"
+    told = f"Finetuning, one task after another, loses {brief(forgotten)} of SRCC on the tasks before the last"
     if low(forgotten) > 0:
         return f"{told}: it forgets."
     return f"{told}: that it forgets was not shown."
@@ -66,8 +68,8 @@ def claim_of_replay(contenders: Sequence[Contender]) -> str:
         if shown == ["forgets less"]:  # what was never well learnt is not forgotten either
             what += ", but was not shown to know more at the end"
         told.append(
-            f"{NAMES[name][0].upper()}{NAMES[name][1:]} against finetuning: average SRCC better by {more}, "
-            f"forgetting less by {less}: it {what}."
+            f"{NAMES[name][0].upper()}{NAMES[name][1:]} against finetuning: average SRCC better by "
+            f"{brief(more)}, forgetting less by {brief(less)}: it {what}."
         )
     return " ".join(told)
 
@@ -81,7 +83,7 @@ def claim_of_asal(contenders: Sequence[Contender]) -> str:
     verdict = "is better here" if low(more) > 0 else "was not shown to be better"
     return (
         f"ASAL against plain replay, over {len(contenders[0].runs)} seeds: average SRCC better by "
-        f"{more}: it {verdict}."
+        f"{brief(more)}: it {verdict}."
     )
 
 
@@ -96,29 +98,26 @@ def claim_of_sphere(sphere: Sequence[float], plain: Sequence[float]) -> str:
     verdict = "is better here" if low(difference) > 0 else "was not shown to be better"
     return (
         f"All tasks learnt together on the sphere, SRCC {np.mean(sphere):.3f}; on the flat frame "
-        f"{np.mean(plain):.3f}: better by {difference} over {len(sphere)} seeds: the sphere {verdict}."
+        f"{np.mean(plain):.3f}: better by {brief(difference)} over {len(sphere)} seeds: the sphere {verdict}."
     )
 
 
-def labelled(contenders: Sequence[Contender]) -> dict[str, Measure]:
-    """What was measured, by label, for the index of all demos."""
-    found = {}
-    for of in contenders:
-        figures = of.figures()
-        for name in ("average", "forgetting"):
-            title = "average SRCC" if name == "average" else "forgetting"
-            found[f"{title}, {NAMES[of.name]}"] = figures[name]
+def compared(contenders: Sequence[Contender]) -> list[Comparison]:
+    """What was measured, for the index of all demos: ASAL first, then what it is compared with."""
+    by_name = {of.name: of.figures() for of in contenders}
+    ordered = {NAMES[name]: by_name[name] for name in (ASAL, REPLAY, FINETUNE)}
     value = float(np.mean([untaught(run) for run in contenders[0].runs]))
-    found[f"average SRCC, {UNTAUGHT}"] = Measure(
-        value=value, reason="no interval: one network a seed"
-    )
-    return found
-
-
-def baselines() -> list[str]:
-    """Labels of what is there to be compared with."""
+    nothing = Measure(value=value, reason="no interval: one network a seed")
     return [
-        f"average SRCC, {UNTAUGHT}",
-        f"average SRCC, {NAMES[FINETUNE]}",
-        f"forgetting, {NAMES[FINETUNE]}",
+        Comparison(
+            measure="forgetting, in SRCC",
+            found={name: of["forgetting"] for name, of in ordered.items()},
+            baselines=[NAMES[FINETUNE]],
+        ),
+        Comparison(
+            measure="average SRCC",
+            found={**{name: of["average"] for name, of in ordered.items()}, UNTAUGHT: nothing},
+            baselines=[NAMES[FINETUNE], UNTAUGHT],
+            chance=0.0,
+        ),
     ]

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from asal_vrvqa import synthetic
 from asal_vrvqa.compare import Contender, add_comparison, compare
 from asal_vrvqa.config import TASKS, DemoConfig, TrainConfig
@@ -15,27 +17,30 @@ from asal_vrvqa.demo.claims import (
     NAMES,
     STRATEGIES,
     UNTAUGHT,
-    baselines,
     claim_of_asal,
     claim_of_forgetting,
     claim_of_replay,
     claim_of_sphere,
-    labelled,
+    compared,
     untaught,
 )
 from asal_vrvqa.learner import train
 from asal_vrvqa.model.network import QualityModel
 from asal_vrvqa.pages import add_matrix
 from asal_vrvqa.predict import Prediction, plot_of, predict
-from asal_vrvqa.runs import read_run
+from asal_vrvqa.runs import StreamRun, read_run
 from shared_core.commands import say
 from shared_core.config import parse
 from shared_core.launch.devices import chosen_device
-from shared_core.reporting.demo import clear, write_demo
+from shared_core.reporting.demo import clear, machine, parameters_of, publish, write_picture
+from shared_core.reporting.demo_file import Demo, Picture, Trained
+from shared_core.reporting.figures import Line, curves
 from shared_core.reporting.page import Page
 
 SOURCES = 24
 """Panoramas of each task, 14 of them to learn from; each is seen from two start directions."""
+
+TASK = "What is left of earlier kinds of scene, on panoramas never seen"
 
 SEEDS = 5
 """Runs of each strategy that `--full` makes."""
@@ -49,6 +54,10 @@ SEVERITIES = (0.1, 0.9)
 
 def command(config: DemoConfig) -> None:
     """`asal-vrvqa demo`."""
+    if config.serve:
+        from asal_vrvqa.serve import open_page  # what draws pages is needed there alone
+
+        open_page(config)
     begun = time.monotonic()
     clear(config.out, "asal-vrvqa")
     say(
@@ -68,20 +77,48 @@ def command(config: DemoConfig) -> None:
     say("3/3  scoring two drawn videos")
     predictions = _score_videos(config, contenders)
     seconds = time.monotonic() - begun
-    page = _page(contenders, claims, predictions, seconds, config)
-    page.write(config.out / "report.html")
-    write_demo(
-        config.out,
+    demo = Demo(
         title="asal-vrvqa",
-        shows=" ".join(claims),
-        measures=labelled(contenders),
-        baselines=baselines(),
+        task=TASK,
+        claims=claims,
+        trained=_trained(_model(config, contenders), contenders[0].runs[0]),
+        comparisons=compared(contenders),
+        pictures=[_picture(config.out, contenders)],
+        machine=machine(chosen_device(config.device)),
         seconds=seconds,
     )
-    for told in claims:
-        say(told)
-    say(f"{UNTAUGHT}: average SRCC {untaught(contenders[0].runs[0]):.4f}; chance: 0")
-    say(f"{seconds:.0f} s; open {config.out / 'report.html'}")
+    say(f"{UNTAUGHT}: average SRCC {untaught(contenders[0].runs[0]):.3f}; chance: 0")
+    publish(config.out, _page(contenders, claims, predictions, seconds, config), demo)
+
+
+def _trained(model: QualityModel, run: StreamRun) -> Trained:
+    unseen = len({clip.source for clip in run.judged.tests[0].clips})
+    return Trained(
+        model="a small network on the sphere, once for each way to remember",
+        parameters=parameters_of(model),
+        data="drawn panoramas of five kinds that come one after another, each with its own distortion",
+        counts={
+            "kinds": len(TASKS),
+            "panoramas of each kind to learn from": SOURCES - unseen,
+            "of each kind, never seen, to be judged on": unseen,
+        },
+    )
+
+
+def _picture(out: Path, contenders: Sequence[Contender]) -> Picture:
+    """What is left of the first task, as the others come."""
+    lines = [
+        Line(name=NAMES[of.name], x=np.arange(len(TASKS) + 1), y=of.first_task(), marked=True)
+        for of in contenders
+    ]
+    return write_picture(
+        out,
+        "first-task",
+        curves(lines, x="kinds learnt", y=f"SRCC on the first, {TASKS[0]}"),
+        alt=f"A curve for each strategy: SRCC on {TASKS[0]} while the kinds after it are learnt",
+        caption=f"What is left of the first kind, {TASKS[0]}, while the others are learnt: SRCC on its "
+        "panoramas that were never seen.",
+    )
 
 
 def _settings(config: DemoConfig) -> TrainConfig:
@@ -116,8 +153,7 @@ def _sphere_against_plain(settings: TrainConfig, seeds: Sequence[int], out: Path
 
 def _score_videos(config: DemoConfig, contenders: Sequence[Contender]) -> dict[str, Prediction]:
     """Draw a good and a bad video, and score both from their files as a user would."""
-    run = next(of for of in contenders if of.name == ASAL).runs[0]
-    model = QualityModel.from_pretrained(run.folder, device=chosen_device(config.device))
+    model = _model(config, contenders)
     found = {}
     for severity in SEVERITIES:
         path = config.out / f"{TASKS[-1]}-severity-{severity:g}.mp4"
@@ -135,6 +171,12 @@ def _score_videos(config: DemoConfig, contenders: Sequence[Contender]) -> dict[s
     return found
 
 
+def _model(config: DemoConfig, contenders: Sequence[Contender]) -> QualityModel:
+    """The network that ASAL taught."""
+    run = next(of for of in contenders if of.name == ASAL).runs[0]
+    return QualityModel.from_pretrained(run.folder, device=chosen_device(config.device))
+
+
 def _page(
     contenders: Sequence[Contender],
     claims: Sequence[str],
@@ -142,7 +184,7 @@ def _page(
     seconds: float,
     config: DemoConfig,
 ) -> Page:
-    page = Page("asal-vrvqa", "What is left of earlier kinds of scene, on panoramas never seen")
+    page = Page("asal-vrvqa", TASK)
     section = page.section("What was learnt, and forgotten")
     for claim in claims:
         section.note(claim)

@@ -1,4 +1,4 @@
-"""What a stream of tasks leaves behind: average, forgetting, transfer (spec 5).
+"""What a stream of tasks leaves behind: average, forgetting, transfer.
 
 R[i, j] is a score, higher is better, on the test set of task j after task i was learnt; r[j] that of
 the network before any learning. Undefined scores are NaN, and what depends on them is NaN too.

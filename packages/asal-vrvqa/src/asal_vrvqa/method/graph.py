@@ -1,4 +1,4 @@
-"""MAGR's graph loss (spec 9): the distances between features shall be those between scores."""
+"""MAGR's graph loss: the distances between features shall be those between scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The losses (spec 4): correlation for the order of scores, a little squared error for their scale."""
+"""The losses: correlation for the order of scores, a little squared error for their scale."""
 
 from __future__ import annotations
 

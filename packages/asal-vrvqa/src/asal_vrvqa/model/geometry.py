@@ -1,4 +1,4 @@
-"""Where the columns of the sphere lie: a pseudo-cylindrical grid of latitude bands (spec 3.1).
+"""Where the columns of the sphere lie: a pseudo-cylindrical grid of latitude bands.
 
 The sphere is cut into `parts` bands of latitude, the north pole first. A band near a pole is a shorter
 circle, so it gets fewer columns. All bands have the same number of rows, so they are laid side by side

@@ -13,7 +13,7 @@ from asal_vrvqa.model.network import QualityModel
 
 @torch.no_grad()
 def initialise(model: QualityModel, generator: torch.Generator) -> None:
-    """Draw the weights as the paper's network does (spec 3.2).
+    """Draw the weights as the paper's network does.
 
     Stem and 1x1 convolutions: Kaiming normal, fan out; 3x3: Kaiming uniform, fan in; linear layers as
     torch's; batch norms 1 and 0; the adapter ones.

@@ -49,7 +49,7 @@ class _FeatureExtractor(nn.Module):
 
 
 class QualityModel(Pretrained, nn.Module):
-    """Backbone, regressor and adapter (spec 3).
+    """Backbone, regressor and adapter.
 
     Args:
         config: what it is built from.

@@ -111,7 +111,7 @@ def from_parts(stacked: Float[Tensor, "NP C h W"], parts: int) -> Float[Tensor, 
 
 
 class PopulationBatchNorm(ConnectedBatchNorm):
-    """Batch norm whose running variance is that of the population: divided by n, not n - 1 (spec 3.2).
+    """Batch norm whose running variance is that of the population: divided by n, not n - 1.
 
     Over all valid columns, which are all a strip has. With several processes its statistics are those
     of the global batch, unless `alone` says otherwise.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Asal(Strategy):
-    """Adaptive score alignment learning (spec 4).
+    """Adaptive score alignment learning.
 
     On current clips, the adapter learns to make the features of all frames out of those of a few. After
     each task, a few frames of clips that cover the range of scores go into the memory, whose clips are

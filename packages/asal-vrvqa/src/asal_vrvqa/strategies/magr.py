@@ -23,7 +23,7 @@ SLOW = 0.01
 
 
 class Magr(Strategy):
-    """Manifold-aligned graph regularisation, in short form (spec 9).
+    """Manifold-aligned graph regularisation, in short form.
 
     A projector learns the way of the features from the network before the task to the one that learns
     it; stored features go that way after each task. On the features of current and stored clips, near

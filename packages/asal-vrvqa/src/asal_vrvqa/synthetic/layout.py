@@ -1,4 +1,4 @@
-"""Drawn panoramas as a data set in VR-VQW's layout, or as a single video (spec 2.1, 2.2)."""
+"""Drawn panoramas as a data set in VR-VQW's layout, or as a single video."""
 
 from __future__ import annotations
 

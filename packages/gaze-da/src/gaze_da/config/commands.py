@@ -11,6 +11,7 @@ import tyro
 from gaze_da.config.training import DatasetName, Protocol
 from shared_core.config import setting
 from shared_core.errors import ConfigError
+from shared_core.serving.config import ServeSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +115,7 @@ class PredictConfig:
 
     sources: tyro.conf.Positional[tuple[Path, ...]]
     """Pictures, videos, or folders of them."""
-    checkpoint: Annotated[str, tyro.conf.arg(metavar="RUN|FOLDER|HUB_ID")]
+    checkpoint: Annotated[str | None, tyro.conf.arg(metavar="RUN|FOLDER|HUB_ID")] = None
     """Run folder, model folder or hub id."""
     out: Path = Path("predictions")
     """Folder for the results; what lies there already, of the same settings, is passed over."""
@@ -180,7 +181,7 @@ class ConvertConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoConfig:
+class DemoConfig(ServeSettings):
     """Learn where drawn people look, adapt to another drawing style, and use what was learnt."""
 
     out: Path = Path("runs/demo-gaze-da")

@@ -17,7 +17,7 @@ DatasetName: TypeAlias = Literal["gazefollow", "videoattentiontarget", "goo"]
 """GazeFollow extended, VideoAttentionTarget, GOO-Real, each in its published layout."""
 
 Protocol: TypeAlias = Literal["gazefollow", "vat", "vat-gazelle", "vat-upstream", "goo"]
-"""How a prediction is judged (spec 5): GazeFollow's, Chong's for VideoAttentionTarget with all rows,
+"""How a prediction is judged: GazeFollow's, Chong's for VideoAttentionTarget with all rows,
 the same with Gaze-LLE's block, the authors' own for VideoAttentionTarget, and GOO's."""
 
 

@@ -1,4 +1,4 @@
-"""Random changes of training pictures (spec 2.5), in the order in which the authors draw them.
+"""Random changes of training pictures, in the order in which the authors draw them.
 
 Where a draw comes from is not decided here: training gives numbers keyed by the item, a test those of
 a `numpy.random.RandomState`, as the authors' code has them.

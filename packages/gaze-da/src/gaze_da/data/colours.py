@@ -1,4 +1,4 @@
-"""The colours in which depth is shown to the network: magma (CC0), 256 entries (spec 2.1)."""
+"""The colours in which depth is shown to the network: magma (CC0), 256 entries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GazeFollow, extended (Recasens et al., 2015; Chong et al., 2018): spec 2.2.
+"""GazeFollow, extended (Recasens et al., 2015; Chong et al., 2018).
 
 <root>/train_annotations_release.txt    path, id, body box (4), eye (2), gaze (2), head box (4), in/out, ...
 <root>/test_annotations_release.txt     the same without in/out, a row for each annotator

@@ -1,4 +1,4 @@
-"""GOO-Real (Tomas et al., 2021): people in front of shelves, and the object they look at (spec 2.4).
+"""GOO-Real (Tomas et al., 2021): people in front of shelves, and the object they look at.
 
 <folder>/finalrealdatasetImgsV3/<n>/cam<m>/*.jpg          the root that is named
 <folder>/finalrealdatasetImgsV3_depth/<n>/cam<m>/*.jpg

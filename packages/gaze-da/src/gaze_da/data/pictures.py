@@ -1,4 +1,4 @@
-"""From files to what the network sees of them: pictures, depth and faces as uint8 (spec 2.1)."""
+"""From files to what the network sees of them: pictures, depth and faces as uint8."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def read_depth(path: Path | str, *, at_least: tuple[int, int] | None = None) -> 
 
 
 def depth_picture(prediction: np.ndarray, bits: int = 8) -> np.ndarray:
-    """A predicted depth as a picture: 0 the farthest, 255 (or 65 535) the nearest (spec 2.6).
+    """A predicted depth as a picture: 0 the farthest, 255 (or 65 535) the nearest.
 
     Args:
         prediction: float [height, width], in any unit, larger is nearer. What is not finite counts

@@ -75,7 +75,7 @@ class Sample:
         x0, y0, x1, y1 = (value * side for value, side in zip(self.head, scale, strict=True))
         box = (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
         self._refuse_unusable(box, width, height)
-        if self.dataset != "videoattentiontarget":  # its boxes are used as they are (spec 2.3)
+        if self.dataset != "videoattentiontarget":  # its boxes are used as they are
             symmetric = reading.symmetric_expansion
             box = expanded(box, reading.head_expansion, symmetric=symmetric)
         sides = (width, height) if self.gaze_unit == "pixels" else (1, 1)

@@ -1,4 +1,4 @@
-"""VideoAttentionTarget (Chong et al., 2020), frame by frame: spec 2.3.
+"""VideoAttentionTarget (Chong et al., 2020), frame by frame.
 
 <root>/annotations/<split>/<show>/<clip>/<person>.txt    frame, head box (4), gaze (2), in pixels
 <root>/images/<show>/<clip>/<frame>.jpg

@@ -16,6 +16,8 @@ from shared_core.data.loader import generator
 from shared_core.metrics import MeanScore, Measure, bootstrap_difference
 from shared_core.metrics.ranking import group_numbers
 from shared_core.reporting.demo import over_seeds
+from shared_core.reporting.demo_file import Comparison
+from shared_core.reporting.page import brief
 
 PLAIN, ADAPTED = "source only", "adapted"
 """How networks are trained."""
@@ -72,13 +74,13 @@ def claim_of_learning(on_source: Judgement) -> str:
     """What may be said of learning, beside a prior that looks at nothing."""
     ours, centre = on_source.measures(NETWORK), on_source.measures(CENTRE)
     told = (
-        f"On unseen pictures of the style it was taught, AUC {ours['auc']} and distance "
-        f"{ours['avg_dist']} of the picture; always the centre: {centre['auc']} and "
-        f"{centre['avg_dist']}."
+        f"On unseen pictures of the style it was taught, AUC {brief(ours['auc'])} and distance "
+        f"{brief(ours['avg_dist'])} of the picture; always the centre: {brief(centre['auc'])} and "
+        f"{brief(centre['avg_dist'])}."
     )
     gains = [on_source.gain(NETWORK, CENTRE, column) for column in SHOWN]
     if all(_low(gain) > 0 for gain in gains) and _are_apart(ours, centre):
-        return f"{told} Better by {gains[0]} in AUC and {gains[1]} in distance."
+        return f"{told} Better by {brief(gains[0])} in AUC and {brief(gains[1])} in distance."
     return f"{told} That it is better than the centre was not shown."
 
 
@@ -89,15 +91,17 @@ def claim_of_adaptation(on_target: Sequence[Judgement]) -> str:
         on_target: of each seed.
     """
     first = on_target[0]
-    sides = " and ".join(f"{first.measures(way)['avg_dist']} {way}" for way in (PLAIN, ADAPTED))
+    sides = " and ".join(
+        f"{brief(first.measures(way)['avg_dist'])} {way}" for way in (PLAIN, ADAPTED)
+    )
     told = f"On the other style, distance {sides}"
     if len(on_target) < 2:
         return (
-            f"{told}: shorter by {first.gain(ADAPTED, PLAIN, 'avg_dist')} for this pair of networks; "
+            f"{told}: shorter by {brief(first.gain(ADAPTED, PLAIN, 'avg_dist'))} for this pair of networks; "
             "whether adaptation helps, `--full` asks."
         )
     over = gains_over_seeds(on_target)["avg_dist"]
-    told += f" with the first of {len(on_target)} seeds; over all of them shorter by {over}"
+    told += f" with the first of {len(on_target)} seeds; over all of them shorter by {brief(over)}"
     return f"{told}: adaptation {'helps here' if _low(over) > 0 else 'was not shown to help'}."
 
 
@@ -123,15 +127,32 @@ def _are_apart(ours: Mapping[str, Measure], theirs: Mapping[str, Measure]) -> bo
     return further and _low(ours["auc"]) > _high(theirs["auc"])
 
 
-def labelled(source: Judgement, target: Sequence[Judgement]) -> dict[str, Measure]:
-    """What was measured, by label, for the index of all demos."""
-    found = {}
-    for column, title in SHOWN.items():
-        for name in source.tables:
-            found[f"{title}, {name}"] = source.measures(name)[column]
-        for way in (PLAIN, ADAPTED):
-            found[f"{title} on the other style, {way}"] = target[0].measures(way)[column]
+def comparison(judged: Judgement, column: str, where: str = "") -> Comparison:
+    """One measure of all predictors.
+
+    Args:
+        judged: on one style.
+        column: the measure, of `SHOWN`.
+        where: added to its title.
+    """
+    found = {name: judged.measures(name)[column] for name in judged.tables}
+    return Comparison(
+        measure=f"{SHOWN[column]}{where}",
+        found=found,
+        baselines=[name for name in found if name in BASELINES],
+        chance=0.5 if column == "auc" else None,
+    )
+
+
+def compared(source: Judgement, target: Sequence[Judgement]) -> list[Comparison]:
+    """What was measured, for the index of all demos: each measure on the style taught and the other."""
+    found = [
+        comparison(judged, column, where)
+        for column in SHOWN
+        for where, judged in (("", source), (" on the other style", target[0]))
+    ]
     if len(target) > 1:
         for column, gain in gains_over_seeds(target).items():
-            found[f"gain in {SHOWN[column]} by adaptation, over seeds"] = gain
+            title = f"gain in {SHOWN[column]} by adaptation, over {len(target)} seeds"
+            found.append(Comparison(measure=title, found={ADAPTED: gain}, baselines=[], chance=0.0))
     return found

@@ -18,20 +18,18 @@ from gaze_da.data.items import GazeBatch
 from gaze_da.data.samples import Sample, Split, read_annotations
 from gaze_da.demo.claims import (
     ADAPTED,
-    BASELINES,
     CENTRE,
     CHANCE,
     MEAN_MAP,
     NETWORK,
     PLAIN,
-    SHOWN,
     Judgement,
     claim_of_adaptation,
     claim_of_learning,
+    compared,
     judge,
-    labelled,
 )
-from gaze_da.demo.page import Overlay, page_of
+from gaze_da.demo.page import TASK, page_of
 from gaze_da.evaluate import Network, Predictor, Prior, centre_prior, open_split
 from gaze_da.learner import train
 from gaze_da.method.targets import heat_map
@@ -43,7 +41,8 @@ from shared_core.commands import say
 from shared_core.config import parse
 from shared_core.data.loader import generator
 from shared_core.launch.devices import chosen_device
-from shared_core.reporting.demo import clear, write_demo
+from shared_core.reporting.demo import clear, machine, parameters_of, publish, write_picture
+from shared_core.reporting.demo_file import Demo, Picture, Trained
 
 PICTURES: Mapping[Split, int] = {"train": 320, "test": 100}
 """Of each style: those to learn from, and those to be judged on."""
@@ -84,6 +83,10 @@ class Chance:
 
 def command(config: DemoConfig) -> None:
     """`gaze-da demo`."""
+    if config.serve:
+        from gaze_da.serve import open_page  # what draws pages is needed there alone
+
+        open_page(config)
     begun = time.monotonic()
     clear(config.out, "gaze-da")
     say(f"1/4  drawing {sum(PICTURES.values())} pictures in each of two styles")
@@ -95,22 +98,36 @@ def command(config: DemoConfig) -> None:
     source = _judged_on_source(config, learnt[0][PLAIN])
     target = [_judged_on_target(config, models) for models in learnt]
     say("4/4  predicting a picture from its file")
-    overlays = {name: _predict_a_file(config, *of) for name, of in _asked(learnt[0]).items()}
+    overlays = [
+        _predict_a_file(config, style, way, learnt[0][way])
+        for style, way in ((SOURCE, PLAIN), (TARGET, PLAIN), (TARGET, ADAPTED))
+    ]
     seconds = time.monotonic() - begun
-    page = page_of(source, target, overlays, _how(config.seed, seconds))
-    page.write(config.out / "report.html")
-    claims = (claim_of_learning(source), claim_of_adaptation(target))
-    write_demo(
-        config.out,
+    demo = Demo(
         title="gaze-da",
-        shows=" ".join(claims),
-        measures=labelled(source, target),
-        baselines=[f"{title}, {name}" for title in SHOWN.values() for name in BASELINES],
+        task=TASK,
+        claims=[claim_of_learning(source), claim_of_adaptation(target)],
+        trained=_trained(learnt[0][PLAIN]),
+        comparisons=compared(source, target),
+        pictures=overlays[:2],
+        machine=machine(chosen_device(config.device)),
         seconds=seconds,
     )
-    for told in claims:
-        say(told)
-    say(f"{seconds:.0f} s; open {config.out / 'report.html'}")
+    how = _how(config.seed, seconds)
+    publish(config.out, page_of(source, target, overlays, config.out, how), demo)
+
+
+def _trained(model: GazeModel) -> Trained:
+    return Trained(
+        model="a small network that reads a picture, its depth and a head, and one like it that is "
+        "adapted to the other style",
+        parameters=parameters_of(model),
+        data="drawn people who look at drawn things, in two styles, the second without labels",
+        counts={
+            "pictures of each style to learn from": PICTURES["train"],
+            "of each style, never seen, to be judged on": PICTURES["test"],
+        },
+    )
 
 
 def _learn(config: DemoConfig, seed: int, number: str) -> Models:
@@ -156,16 +173,7 @@ def mean_prior(samples: Sequence[Sample], cells: int) -> Prior:
     return Prior(torch.from_numpy(np.mean(maps, axis=0)).float())
 
 
-def _asked(models: Models) -> dict[str, tuple[Style, GazeModel]]:
-    """Which networks are asked about a file, of which style."""
-    return {
-        f"{SOURCE}, {PLAIN}": (SOURCE, models[PLAIN]),
-        f"{TARGET}, {PLAIN}": (TARGET, models[PLAIN]),
-        f"{TARGET}, {ADAPTED}": (TARGET, models[ADAPTED]),
-    }
-
-
-def _predict_a_file(config: DemoConfig, style: Style, model: GazeModel) -> Overlay:
+def _predict_a_file(config: DemoConfig, style: Style, way: str, model: GazeModel) -> Picture:
     """Draw one more picture, and predict it from its files as a user would."""
     draw = np.random.default_rng(config.seed)
     scene = synthetic.compose(draw)
@@ -178,7 +186,14 @@ def _predict_a_file(config: DemoConfig, style: Style, model: GazeModel) -> Overl
         large = small.resize((4 * small.width, 4 * small.height), Image.Resampling.BICUBIC)
     buffer = io.BytesIO()
     Image.fromarray(drawn(np.asarray(large), people)).save(buffer, "PNG")
-    return Overlay(buffer.getvalue(), len(people))
+    return write_picture(
+        config.out,
+        f"{style}-{way.replace(' ', '-')}",
+        buffer.getvalue(),
+        alt=f"A drawn picture in which lines lead from {len(people)} heads to where they look, as "
+        f"predicted ({style}, {way})",
+        caption=f"Where each head looks, as predicted: the {style} style, {way}.",
+    )
 
 
 def _how(seed: int, seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Head boxes (x0, y0, x1, y1): how they are widened (spec 2.1)."""
+"""Head boxes (x0, y0, x1, y1): how they are widened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is minimised (spec section 4): each loss is that of the global batch, on any number of processes.
+"""What is minimised: each loss is that of the global batch, on any number of processes.
 
 What is added over processes are the sums and counts that a loss is made of, so that a process with
 fewer rows, or with none, has its due share and no more. Where nothing counts a loss is 0, and so is its

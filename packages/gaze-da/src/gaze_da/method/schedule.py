@@ -1,4 +1,4 @@
-"""How strongly the adversary pulls (Ganin and Lempitsky, 2015; spec section 4)."""
+"""How strongly the adversary pulls (Ganin and Lempitsky, 2015)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is shown of the head and what is learnt of the target: head masks and heat maps (spec 2.1)."""
+"""What is shown of the head and what is learnt of the target: head masks and heat maps."""
 
 from __future__ import annotations
 

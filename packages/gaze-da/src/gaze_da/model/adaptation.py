@@ -1,4 +1,4 @@
-"""What adapts the branches to another domain (spec section 3): adversary and reconstruction."""
+"""What adapts the branches to another domain: adversary and reconstruction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The branches: ResNet-50 with a fifth stage (He et al., 2016; spec section 3)."""
+"""The branches: ResNet-50 with a fifth stage (He et al., 2016)."""
 
 from __future__ import annotations
 

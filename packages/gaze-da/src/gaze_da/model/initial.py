@@ -1,4 +1,4 @@
-"""Initial weights (spec section 3)."""
+"""Initial weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network of Tonini, Beyan and Ricci (ICMI 2022), spec section 3.
+"""The network of Tonini, Beyan and Ricci (ICMI 2022).
 
     S = scene([picture, mask])   D = depth([depth, mask])   F = face(face)
     A = softmax(W [mask at an eighth, mean of F] + b)                    where the head makes one look

@@ -1,4 +1,4 @@
-"""Drawn pictures as a data set in GazeFollow's published layout (spec 2.2)."""
+"""Drawn pictures as a data set in GazeFollow's published layout."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import tyro
 from refine_iqa.config.data import MediaSettings, OnBadRow
 from shared_core.config import setting
 from shared_core.errors import ConfigError
+from shared_core.serving.config import ServeSettings
 
 Checkpoint = Annotated[str | None, tyro.conf.arg(metavar="RUN|FOLDER|HUB_ID")]
 Mode = Literal["direct", "reasoned", "levels"]
@@ -135,7 +136,7 @@ class PredictConfig(MediaSettings, ScoringSettings):
     format: Literal["jsonl", "csv"] = "jsonl"
     """JSON lines or CSV."""
     out: Path | None = None
-    """File for the scores; none: they go to standard output."""
+    """Folder for predictions.jsonl or predictions.csv; none: the scores go to standard output."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work.
@@ -156,10 +157,10 @@ class EvaluateConfig(MediaSettings, ScoringSettings):
     benchmark: str = "koniq"
     """Name of a benchmark (koniq, spaq, kadid, livec, agiqa, csiq, pipal, bid, live, tid2013, flive, lsvq,
     konvid, livevqc), or `table` or `perception`: rows as training has them."""
-    root: Path | None = None
+    data: Path | None = None
     """Folder of the benchmark's images or videos."""
     labels: Path | None = None
-    """Label file, or the table; none: the benchmark's own, in `root`."""
+    """Label file, or the table; none: the benchmark's own, in `data`."""
     split: Literal["all", "train", "val", "test"] = "test"
     """Which rows: the published split, else one by reference or row."""
     limit: int | None = None
@@ -200,7 +201,7 @@ class ConvertConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoConfig:
+class DemoConfig(ServeSettings):
     """Teach a tiny model the answer's format, then tune it by GRPO, on embedded pictures."""
 
     out: Path = Path("runs/demo-refine-iqa")

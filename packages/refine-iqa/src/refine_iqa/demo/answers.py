@@ -19,6 +19,7 @@ from refine_iqa.scoring import QualityScorer
 from refine_iqa.scoring.inputs import batch_of, read_sample
 from refine_iqa.scoring.reasoning import write
 from shared_core.data.loader import generator
+from shared_core.reporting.demo import parameters_of
 
 DRAWN = 8
 """Answers drawn for each picture, as many as a group of completions."""
@@ -34,12 +35,14 @@ class Answers:
         score: from the probabilities of the digits, 1..5. [n]
         mos: what the pictures are worth. [n]
         example: an answer that was drawn for the first picture.
+        parameters: of the model.
     """
 
     formed: Float64[Tensor, " n"]
     score: Float64[Tensor, " n"]
     mos: Float64[Tensor, " n"]
     example: str
+    parameters: int
 
 
 def answers_of(
@@ -73,6 +76,7 @@ def answers_of(
         score=torch.tensor([one.score for one in direct], dtype=torch.float64),
         mos=torch.tensor([row.solution for row in rows], dtype=torch.float64),
         example=drawn[0][0],
+        parameters=parameters_of(scorer.model),
     )
 
 

@@ -12,6 +12,10 @@ from refine_iqa.demo.answers import Answers
 from shared_core.data.loader import generator
 from shared_core.metrics import ItemScore, MeanScore, Measure, bootstrap, bootstrap_difference, srcc
 from shared_core.reporting.demo import over_seeds
+from shared_core.reporting.demo_file import Comparison
+from shared_core.reporting.page import brief
+
+TUNED, BEFORE, CONSTANT = "tuned", "before", "the best constant"
 
 RISE = 0.3
 """By how much the share of well-formed answers must rise."""
@@ -91,8 +95,8 @@ def claim(found: Sequence[Found]) -> str:
         else f"the claimed rise of {RISE} with an interval above 0 was NOT shown"
     )
     return (
-        f"Well-formed answers: {formed(found[0].before)} before, {formed(found[0].last)} after: "
-        f"a rise of {risen}, so that {verdict}."
+        f"Well-formed answers: {brief(formed(found[0].before))} before, {brief(formed(found[0].last))} "
+        f"after: a rise of {brief(risen)}, so that {verdict}."
     )
 
 
@@ -103,24 +107,26 @@ def claim_of_scores(found: Sequence[Found], kind: str) -> str:
     verdict = "it learnt to score" if shown else "that it learnt to score was NOT shown"
     return (
         f"Scores under {kind}: SRCC at the step chosen on validation pictures is higher than before "
-        f"by {gained} over {len(found)} seeds: {verdict}."
+        f"by {brief(gained)} over {len(found)} seeds: {verdict}."
     )
 
 
-def labelled(found: Found) -> dict[str, Measure]:
-    """What was measured, by label, for the index of all demos."""
+def compared(found: Found) -> list[Comparison]:
+    """What was measured, for the index of all demos: the form of answers first."""
     constant = torch.full_like(found.last.mos, found.constant)
-    return {
-        "well-formed answers, tuned": formed(found.last),
-        "well-formed answers, before": formed(found.before),
-        "error of scores, tuned": error(found.last.score, found.last.mos),
-        "error of scores, before": error(found.before.score, found.before.mos),
-        "error of the best constant": error(constant, found.last.mos),
-    }
-
-
-BASELINES = (
-    "well-formed answers, before",
-    "error of scores, before",
-    "error of the best constant",
-)
+    return [
+        Comparison(
+            measure="share of well-formed answers",
+            found={TUNED: formed(found.last), BEFORE: formed(found.before)},
+            baselines=[BEFORE],
+        ),
+        Comparison(
+            measure="error of scores",
+            found={
+                TUNED: error(found.last.score, found.last.mos),
+                BEFORE: error(found.before.score, found.before.mos),
+                CONSTANT: error(constant, found.last.mos),
+            },
+            baselines=[BEFORE, CONSTANT],
+        ),
+    ]

@@ -10,13 +10,14 @@ from PIL import Image
 
 from refine_iqa.config import DemoConfig
 from refine_iqa.demo.answers import DRAWN
-from refine_iqa.demo.claims import BASELINES, Found, agreement, labelled
+from refine_iqa.demo.claims import BEFORE, Found, agreement, compared
+from shared_core.reporting.demo import add_picture
+from shared_core.reporting.demo_file import Picture
 from shared_core.reporting.events import read
-from shared_core.reporting.figures import Bar, Line, Svg, curves, intervals
+from shared_core.reporting.figures import Line, Svg, curves
 from shared_core.reporting.page import Page, Section
 
-SHOWN = 6
-"""Pictures in the report."""
+TASK = "A tiny vision-language model, tuned by reinforcement"
 
 
 def page_of(
@@ -24,7 +25,7 @@ def page_of(
     claims: Sequence[str],
     *,
     runs: Mapping[str, Path],
-    pictures: Sequence[Path],
+    pictures: Picture,
     seconds: float,
     config: DemoConfig,
 ) -> Page:
@@ -34,24 +35,17 @@ def page_of(
         found: for each trial, its models, one for each seed.
         claims: what is said.
         runs: for each trial, the run folder of its first seed.
-        pictures: that were never seen.
+        pictures: some that were never seen.
         seconds: that the demo took.
         config: of the demo.
     """
-    page = Page("refine-iqa", "A tiny vision-language model, tuned by reinforcement")
+    page = Page("refine-iqa", TASK)
     for (name, of), told in zip(found.items(), claims, strict=True):
         section = page.section(name.capitalize()).note(told)
         _compare(section, of[0])
-        section.figure(_learning(runs[name]))
+        section.figure(learning(runs[name]))
         section.text(f"Before, it wrote: {of[0].before.example!r}. After: {of[0].last.example!r}.")
-    section = page.section("Pictures")
-    shown = [f"{float(mos):.2f}" for mos in found[next(iter(found))][0].last.mos[:SHOWN]]
-    section.picture(
-        _strip(pictures[:SHOWN]),
-        "image/png",
-        alt=f"{len(shown)} drawn scenes, some of them darkened",
-        caption=f"Never seen in training. MOS by construction, from the left: {', '.join(shown)}.",
-    )
+    add_picture(page.section("Pictures"), config.out, pictures)
     page.section("How").text(_how(found, seconds, config))
     page.section("What this does not show").text(
         "A random model of this size, on drawn scenes with one distortion, is no rater of photographs: "
@@ -62,52 +56,38 @@ def page_of(
     return page
 
 
-def _strip(pictures: Sequence[Path]) -> bytes:
-    """Pictures side by side, twice as large."""
+def strip(pictures: Sequence[Path]) -> bytes:
+    """PNG of pictures side by side, twice as large."""
     images = [Image.open(path) for path in pictures]
     width, height = 2 * images[0].width, 2 * images[0].height
-    strip = Image.new("RGB", ((width + 8) * len(images) - 8, height), "white")
+    side_by_side = Image.new("RGBA", ((width + 8) * len(images) - 8, height))
     for place, image in enumerate(images):
-        strip.paste(
-            image.resize((width, height), Image.Resampling.NEAREST), ((width + 8) * place, 0)
-        )
+        large = image.resize((width, height), Image.Resampling.NEAREST)
+        side_by_side.paste(large, ((width + 8) * place, 0))
     buffer = io.BytesIO()
-    strip.save(buffer, "PNG")
+    side_by_side.save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def _compare(section: Section, found: Found) -> None:
-    measured = labelled(found)
-    form = {name: measure for name, measure in measured.items() if name.startswith("well")}
-    section.figure(
-        intervals(
-            [
-                Bar(
-                    name=name.partition(", ")[2],
-                    value=measure.value,
-                    low=measure.low,
-                    high=measure.high,
-                    baseline=name in BASELINES,
-                )
-                for name, measure in form.items()
-            ],
-            x="share of well-formed answers",
-        )
-    )
-    rows = {**measured} | {
-        "SRCC of scores, last step": agreement(found.last),
-        "SRCC of scores, step chosen on validation": agreement(found.best),
-        "SRCC of scores, before": agreement(found.before),
-    }
+    comparisons = compared(found)
+    section.figure(comparisons[0].figure())
+    rows = [(of.title, name, m) for of in comparisons for name, m in of.found.items()]
+    rows += [
+        ("SRCC of scores", "tuned, last step", agreement(found.last)),
+        ("SRCC of scores", "tuned, step chosen on validation", agreement(found.best)),
+        ("SRCC of scores", BEFORE, agreement(found.before)),
+    ]
     section.table(
-        ["on pictures never seen", "value"],
-        [[name, str(measure)] for name, measure in rows.items()],
+        ["on pictures never seen", "of", "value"],
+        rows,
         caption=f"{len(found.last.mos)} pictures, {DRAWN} drawn answers each; 95 % intervals over pictures. "
         "Scores are read from the probabilities of digits.",
     )
 
 
-def _learning(run: Path) -> Svg:
+def learning(run: Path) -> Svg:
+    """How often answers had the form, over the updates of a run."""
     events = [event for event in read(run) if event["kind"] == "train"]
     steps = [event["step"] for event in events]
     formed = [event["rewards/format/mean"] for event in events]

@@ -12,24 +12,28 @@ from refine_iqa.config import DemoConfig, Reward, TrainConfig
 from refine_iqa.data.rows import read_rows
 from refine_iqa.demo.answers import Answers, answers_of
 from refine_iqa.demo.claims import (
-    BASELINES,
     Found,
     claim,
     claim_of_scores,
-    labelled,
+    compared,
 )
-from refine_iqa.demo.page import page_of
+from refine_iqa.demo.page import TASK, learning, page_of, strip
 from refine_iqa.synthetic import Kind, write_table
 from shared_core.checkpoints.store import Store
 from shared_core.commands import say
 from shared_core.config import parse
-from shared_core.reporting.demo import clear, write_demo
+from shared_core.launch.devices import chosen_device
+from shared_core.reporting.demo import clear, machine, publish, write_picture
+from shared_core.reporting.demo_file import Demo, Picture, Trained
 
 TRAIN, VAL, TEST = 128, 32, 96
 """Pictures to learn from, to choose the step on, and never seen."""
 
 WARM_UP = 150
 """Updates of the warm-up."""
+
+SHOWN = 6
+"""Scenes in the report."""
 
 SEEDS = 3
 """Models of each distortion that `--full` tunes."""
@@ -65,6 +69,10 @@ LONG = tuple(
 
 def command(config: DemoConfig) -> None:
     """`refine-iqa demo`."""
+    if config.serve:
+        from refine_iqa.serve import open_page  # what draws pages is needed there alone
+
+        open_page(config)
     begun = time.monotonic()
     clear(config.out, "refine-iqa")
     trials = (SHORT, *LONG) if config.full else (SHORT,)
@@ -77,26 +85,63 @@ def command(config: DemoConfig) -> None:
     claims = [claim(found[SHORT])]
     claims += [claim_of_scores(of, trial.kind) for trial, of in found.items() if trial != SHORT]
     seconds = time.monotonic() - begun
+    pictures = _pictures(config, found[SHORT][0], seeds[0])
     page = page_of(
         {_name(trial): of for trial, of in found.items()},
         claims,
         runs={_name(trial): _run(config, trial, seeds[0]) for trial in trials},
-        pictures=sorted(_folder(config, SHORT, seeds[0], "test").glob("*.png")),
+        pictures=pictures[0],
         seconds=seconds,
         config=config,
     )
-    page.write(config.out / "report.html")
-    write_demo(
-        config.out,
+    first = found[SHORT][0]
+    demo = Demo(
         title="refine-iqa",
-        shows=" ".join(claims),
-        measures=labelled(found[SHORT][0]),
-        baselines=BASELINES,
+        task=TASK,
+        claims=claims,
+        trained=_trained(first),
+        comparisons=compared(first),
+        pictures=pictures,
+        machine=machine(chosen_device(config.device)),
         seconds=seconds,
     )
-    for told in claims:
-        say(told)
-    say(f"{seconds:.0f} s; open {config.out / 'report.html'}")
+    publish(config.out, page, demo)
+
+
+def _trained(found: Found) -> Trained:
+    return Trained(
+        model="a random Qwen2.5-VL of two layers, taught the form of an answer by a few updates, then "
+        "reinforced",
+        parameters=found.last.parameters,
+        data="drawn scenes of 56 by 56 pixels, spoilt by one distortion whose strength fixes their score",
+        counts={
+            "scenes to learn from": TRAIN,
+            "to choose the step on": VAL,
+            "never seen, to be judged on": TEST,
+        },
+    )
+
+
+def _pictures(config: DemoConfig, found: Found, seed: int) -> list[Picture]:
+    """Some scenes that were never seen, and how the form was learnt."""
+    scenes = sorted(_folder(config, SHORT, seed, "test").glob("*.png"))[:SHOWN]
+    scores = ", ".join(f"{float(mos):.2f}" for mos in found.last.mos[:SHOWN])
+    return [
+        write_picture(
+            config.out,
+            "scenes",
+            strip(scenes),
+            alt=f"{len(scenes)} drawn scenes, some of them darkened",
+            caption=f"Never seen in training. MOS by construction, from the left: {scores}.",
+        ),
+        write_picture(
+            config.out,
+            "learning",
+            learning(_run(config, SHORT, seed)),
+            alt="A curve of the format reward over the updates of the reinforcement",
+            caption="How often answers have the form that is asked for, while it is reinforced.",
+        ),
+    ]
 
 
 def _name(trial: Trial) -> str:
