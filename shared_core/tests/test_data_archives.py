@@ -13,32 +13,9 @@ import pytest
 from shared_core.data import archives
 from shared_core.data.archives import unpack
 from shared_core.errors import DataError
+from shared_core.testing.archives import tar_of, zip_of
 
 GOOD = {"README": b"read me", "videos/a b/00001.jpg": b"\xff" * 3000, "videos/\u00e9.txt": b""}
-
-
-Members = dict[str, bytes] | list[tuple[str, bytes]]
-
-
-def tar_of(path: Path, members: Members, mode: str = "w", **settings) -> Path:
-    with tarfile.open(path, mode, **settings) as tar:
-        for name, content in pairs(members):
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            info.mode = 0o6777
-            tar.addfile(info, io.BytesIO(content))
-    return path
-
-
-def zip_of(path: Path, members: Members, method: int = zipfile.ZIP_DEFLATED) -> Path:
-    with zipfile.ZipFile(path, "w", method) as zipped:
-        for name, content in pairs(members):
-            zipped.writestr(zipfile.ZipInfo(name), content, method)
-    return path
-
-
-def pairs(members: Members) -> list[tuple[str, bytes]]:
-    return list(members.items()) if isinstance(members, dict) else members
 
 
 def tree(folder: Path) -> dict[str, bytes]:

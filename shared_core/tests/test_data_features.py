@@ -189,6 +189,7 @@ def test_a_file_that_changes_under_a_run_is_named(path, videos):
         ({}, "expected at least one video, found none"),
         ({"a": {"other": np.zeros((2, 3))}}, "video a: expected an array 'fts'"),
         ({"a": {"fts": np.zeros(3)}}, "video a: expected an array 'fts' .* of another shape"),
+        ({"a": {"fts": np.zeros((3, 0))}}, "video a: expected an array 'fts' .* of another shape"),
         ({"a": {"fts": np.zeros((3, 2), np.int32)}}, "video a: .* of float numbers, found int32"),
         (
             {"a": {"fts": np.zeros((3, 2))}, "b": {"fts": np.zeros((3, 4))}},

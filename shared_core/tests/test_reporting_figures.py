@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
+from shared_core.metrics import Measure
 from shared_core.reporting.figures import (
     PALETTE,
     Bar,
@@ -87,6 +88,22 @@ def test_series_can_be_told_from_the_paper(colour: str, paper: str) -> None:
     """WCAG contrast of graphical objects: at least 3."""
     light, dark = sorted((luminance(colour), luminance(paper)), reverse=True)
     assert (light + 0.05) / (dark + 0.05) >= 3
+
+
+def test_a_file_of_a_figure_has_its_size_and_its_own_ink_for_light_and_dark() -> None:
+    for svg in drawn(HOSTILE):
+        root = ET.fromstring(svg.as_file())
+        width, height = (float(root.get(name, "")) for name in ("width", "height"))
+        left, top, right, bottom = map(float, root.get("viewBox", "").split())
+        assert (left, top) == (0, 0)
+        assert width / height == pytest.approx(right / bottom, rel=0.01)
+        assert b"prefers-color-scheme:dark" in svg.as_file()
+
+
+def test_a_bar_is_its_measure() -> None:
+    bar = Bar.of("a", Measure(value=26.24, low=26.0, high=26.5), baseline=True)
+    assert bar == Bar(name="a", value=26.24, low=26.0, high=26.5, baseline=True)
+    assert "26.2" in text_of(intervals([bar], x="levels"))
 
 
 def test_an_undefined_value_is_said_not_drawn() -> None:

@@ -12,6 +12,7 @@ pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 
 from shared_core.errors import DataError
+from shared_core.metrics import Measure
 from shared_core.reporting.figures import Line, Svg, curves
 from shared_core.reporting.page import Page
 
@@ -111,6 +112,21 @@ def test_numbers_are_short_and_set_to_the_right() -> None:
     assert "<td>-</td><td>yes</td>" in html
     assert '<th scope="col" class="number">b</th>' in html
     assert '<th scope="col">a</th>' in html
+
+
+@pytest.mark.parametrize(
+    ("measure", "text"),
+    [
+        (Measure(value=0.94501, low=0.9107, high=0.9586), "0.945 [0.911,\u00a00.959]"),
+        (Measure(value=26.233, low=25.69, high=26.83, unit="dB"), "26.2 [25.7,\u00a026.8] dB"),
+        (Measure(value=0.5, reason="no interval: one seed"), "0.500"),
+        (Measure(value=float("nan"), reason="constant"), "undefined (constant)"),
+    ],
+)
+def test_a_measure_is_short_and_its_interval_in_one_piece(measure: Measure, text: str) -> None:
+    page = Page("p")
+    page.section("s").table(["m"], [[measure]])
+    assert f"<td>{text}</td>" in page.html()
 
 
 def test_a_table_without_rows_still_has_its_head() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import time
 import traceback
@@ -242,6 +243,11 @@ def test_the_command_in_two_processes_stops_with_its_status_and_resumes(tmp_path
         child.send(number)
         assert child.wait(60) == status
         assert "Continue with --resume" in child.output
+    alone = shutil.copytree(run, tmp_path / "alone")
+    with Child([*COMMAND, *FLAGS, "--save-every", "3", "--run", alone, "--resume"]) as child:
+        assert child.wait(300) == 0, child.output
+    told = [event["text"] for event in read(alone) if event["kind"] == "note"]
+    assert any("in 1 process(es) instead of 2" in text for text in told)
     with Child([*two, "--run", run, "--resume"]) as child:
         assert child.wait(300) == 0, child.output
     assert trace(run) == trace(whole)

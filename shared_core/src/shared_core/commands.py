@@ -56,7 +56,7 @@ _DOCTOR = Verb(
     "doctor",
     config="shared_core.launch.config:DoctorConfig",
     run="shared_core.launch.doctor:command",
-    help="Say what this machine can run, and what is missing.",
+    help="Say what this machine can run, what is missing, and what a training will need.",
 )
 _SUPERVISE = Verb(
     "supervise",
@@ -125,6 +125,8 @@ def _run(program: str, module: str, verbs: Sequence[Verb], arguments: list[str])
     rest = arguments[len(verb.name.split()) :]
     if verb is _SUPERVISE and rest not in (["-h"], ["--help"]):
         return _supervise(program, module, verbs, rest)
+    if verb is _DOCTOR and "--" in rest:
+        return _plan(program, module, verbs, rest)
     from shared_core.config import parse
 
     config = parse(_resolve(verb.config), rest, program=f"{program} {verb.name}", presets=module)
@@ -140,6 +142,24 @@ def _run(program: str, module: str, verbs: Sequence[Verb], arguments: list[str])
 
 def _supervise(program: str, module: str, verbs: Sequence[Verb], arguments: list[str]) -> int:
     """Supervise the training command after `--`; a mistake in its line is found before it starts."""
+    settings, config, words = _with_training(program, module, verbs, _SUPERVISE, arguments)
+    return int(_resolve(_SUPERVISE.run)(module, words, run=config.run, settings=settings))
+
+
+def _plan(program: str, module: str, verbs: Sequence[Verb], arguments: list[str]) -> int:
+    """Say what the training command after `--` will need."""
+    settings, config, _ = _with_training(program, module, verbs, _DOCTOR, arguments)
+    if not settings.plan:
+        raise UsageError("doctor: a training command after -- is what --plan is for.")
+    from shared_core.launch import plan_report
+
+    return plan_report.command(settings, _resolve(f"{module}.plan:cost"), config)
+
+
+def _with_training(
+    program: str, module: str, verbs: Sequence[Verb], outer: Verb, arguments: list[str]
+) -> tuple[Any, Any, list[str]]:
+    """The settings of a command, those of the training command after its `--`, and its words."""
     from shared_core.config import parse
 
     end = arguments.index("--") if "--" in arguments else len(arguments)
@@ -148,14 +168,14 @@ def _supervise(program: str, module: str, verbs: Sequence[Verb], arguments: list
     if verb is None or not verb.launch:
         found = words[0] if words else "nothing"
         raise UsageError(
-            f"supervise: expected a training command after --, found {found}.\n"
-            f"Such as: {program} supervise -- train --run runs/night"
+            f"{outer.name}: expected a training command after --, found {found}.\n"
+            f"Such as: {program} {outer.name} -- train --run runs/night"
         )
-    own = f"{program} {_SUPERVISE.name}"
-    settings = parse(_resolve(_SUPERVISE.config), arguments[:end], program=own, presets=module)
+    own = f"{program} {outer.name}"
+    settings = parse(_resolve(outer.config), arguments[:end], program=own, presets=module)
     rest = words[len(verb.name.split()) :]
     config = parse(_resolve(verb.config), rest, program=f"{program} {verb.name}", presets=module)
-    return int(_resolve(_SUPERVISE.run)(module, words, run=config.run, settings=settings))
+    return settings, config, words
 
 
 def _together(run: Callable[[Any], int | None], config: Any) -> int:

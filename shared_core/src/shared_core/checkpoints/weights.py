@@ -7,6 +7,7 @@ import os
 import pickle
 import pickletools
 import re
+import warnings
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -149,7 +150,9 @@ def read_legacy(path: Path, *, classes: Sequence[Any] = ()) -> Any:
         raise CheckpointError(path, "no such file")
     _refuse_bomb(path)
     try:
-        with torch.serialization.safe_globals(list(classes)):
+        with torch.serialization.safe_globals(list(classes)), warnings.catch_warnings():
+            # Of a pickle's protocol, torch says what concerns its own authors.
+            warnings.filterwarnings("ignore", "Detected pickle protocol")
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile or damaged pickle can fail in any way at all
         raise _refusal(path, error) from error

@@ -7,17 +7,45 @@ from typing import Literal
 
 from shared_core.errors import ConfigError
 
+GpuName = Literal["h100", "h200", "a100", "l4", "rtx4090"]
 PresetName = Literal["cpu", "cpu-2", "gpu", "ddp", "fsdp2", "zero1", "zero2", "zero3", "multi-node"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorConfig:
-    """Say what this machine can run, and what is missing."""
+    """Say what this machine can run, and what is missing; or what a training will need.
+
+    The training follows two hyphens: doctor --plan --items 10000 -- train --batch-size 32. Its data need
+    not exist: an update is measured on made-up data of the same sizes.
+    """
 
     require: PresetName | None = None
     """End with status 1 when this preset cannot run here."""
     json: bool = False
     """Print JSON instead of tables."""
+    plan: bool = False
+    """Estimate memory, disk and the time of an epoch of the training after the two hyphens; end with
+    status 1 when its memory does not fit."""
+    items: int | None = None
+    """Items of an epoch, as the training's batch size counts them."""
+    gpus: int = 1
+    """GPUs that train together, a process each."""
+    gpu: GpuName | None = None
+    """Their kind; none: the plan is for this machine, by its clock."""
+    utilisation: float = 0.35
+    """Share of such a GPU's peak that is assumed, since none is measured."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work.
+
+        Raises:
+            ConfigError: names the field.
+        """
+        for name in ("items", "gpus"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ConfigError(name, getattr(self, name), "1 or more")
+        if not 0 < self.utilisation <= 1:
+            raise ConfigError("utilisation", self.utilisation, "above 0, at most 1")
 
 
 @dataclass(frozen=True, kw_only=True)

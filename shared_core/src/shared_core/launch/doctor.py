@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from shared_core.errors import UsageError
 from shared_core.launch.config import DoctorConfig
 from shared_core.launch.environment import devices, version_of
 from shared_core.launch.presets import Preset, names
@@ -96,7 +97,16 @@ def examine() -> dict[str, Any]:
 
 
 def command(config: DoctorConfig) -> int:
-    """Print the report; 1 when the required preset cannot run here, else 0."""
+    """Print the report; 1 when the required preset cannot run here, else 0.
+
+    Raises:
+        UsageError: a plan is asked for, and no training to plan.
+    """
+    if config.plan:
+        raise UsageError(
+            "doctor --plan: expected a training command after --, found nothing.\n"
+            "Such as: doctor --plan --items 10000 -- train --batch-size 32"
+        )
     report = examine()
     if config.json:
         Console(soft_wrap=True, highlight=False).print_json(json.dumps(report))

@@ -25,6 +25,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 from shared_core.errors import UsageError
 from shared_core.launch.config import SuperviseConfig
@@ -60,10 +61,10 @@ def supervise(
         the stop signal came while none was running.
     """
     failures, farthest = 0, newest_step(run)
-    with stop_signals() as received, _lifeline() as lifeline:
+    with stop_signals() as received, lifeline() as line:
         while True:
             began = time.monotonic()
-            with _Command(module, _resumed(words, run), lifeline, grace) as command:
+            with Command(module, _resumed(words, run), line, grace) as command:
                 status = command.wait(received, _hang_watch(run, settings.hang_seconds))
             if received or (status in (0, UsageError.exit_status) and not command.hung):
                 return status
@@ -103,10 +104,28 @@ def _resumed(words: Sequence[str], run: Path) -> list[str]:
     return [*words, "--resume"] if holds_run and "--resume" not in words else [*words]
 
 
-class _Command:
-    """One run of the command, in a session of its own; a context manager that leaves none behind."""
+class Command:
+    """One run of `python -m module words...`, in a session of its own, under a lifeline.
 
-    def __init__(self, module: str, words: Sequence[str], lifeline: int, grace: float) -> None:
+    A context manager that leaves none behind: what still runs at its end is killed, with all that it
+    started.
+
+    Args:
+        module: such as "abaw_va".
+        words: its arguments.
+        lifeline: of this process (see `lifeline`).
+        grace: seconds between SIGTERM and SIGKILL when this process is gone.
+        output: file for what it prints; None: where this process prints.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        words: Sequence[str],
+        lifeline: int,
+        grace: float = GRACE_SECONDS,
+        output: IO[bytes] | None = None,
+    ) -> None:
         self.hung = False
         self._grace = grace
         self._process = subprocess.Popen(
@@ -115,11 +134,13 @@ class _Command:
                 *(str(lifeline), str(grace), module, *words),
             ],
             stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
             pass_fds=(lifeline,),
             start_new_session=True,
         )
 
-    def __enter__(self) -> _Command:
+    def __enter__(self) -> Command:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -142,7 +163,7 @@ class _Command:
         """
         handed_on = False
         killed_at = float("inf")
-        while not self._has_ended():
+        while not self.has_ended():
             if received and not handed_on:
                 handed_on = True
                 say("supervise: handed on; once more to stop at once.")
@@ -154,13 +175,22 @@ class _Command:
             if len(received) > 1 or time.monotonic() > killed_at:
                 self._kill()
             time.sleep(POLL_SECONDS)
+        status = self.status()
+        return 128 + received[0] if len(received) > 1 else status
+
+    def status(self) -> int:
+        """End what still runs, and return its exit status, 128 + signal for a killed one."""
         self._kill()
         code = self._process.wait()
-        if len(received) > 1:
-            return 128 + received[0]
         return code if code >= 0 else 128 - code
 
-    def _has_ended(self) -> bool:
+    def stop_all(self, number: int) -> None:
+        """Send a signal to it and to all that it started."""
+        if self._process.returncode is None:  # later, the number may belong to a stranger
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # only a zombie is left
+                os.killpg(self._process.pid, number)
+
+    def has_ended(self) -> bool:
         """Whether it has ended; its status is left untaken, so that its number stays its own."""
         if not hasattr(os, "waitid"):  # macOS before Python 3.13
             return self._process.poll() is not None
@@ -173,13 +203,11 @@ class _Command:
 
     def _kill(self) -> None:
         """Kill it with what it started, also what outlived it, such as loader workers."""
-        if self._process.returncode is None:  # later, the number may belong to a stranger
-            with contextlib.suppress(ProcessLookupError, PermissionError):  # only a zombie is left
-                os.killpg(self._process.pid, signal.SIGKILL)
+        self.stop_all(signal.SIGKILL)
 
 
 @contextlib.contextmanager
-def _lifeline() -> Iterator[int]:
+def lifeline() -> Iterator[int]:
     """A pipe that ends when this process does; yields the end for the command."""
     read, write = os.pipe()
     try:

@@ -6,33 +6,47 @@ classes stream (`update`), merge over shards and processes, and `measure()` a va
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from shared_core.metrics.agreement import CCC, ccc
-    from shared_core.metrics.correlation import KRCC, PLCC, SRCC, FittedPLCC, krcc, plcc, srcc
-    from shared_core.metrics.error import MAE, RMSE, FittedRMSE, mae, rmse
-    from shared_core.metrics.intervals import (
-        GroupScore,
-        ItemScore,
-        MeanScore,
-        bootstrap,
-        bootstrap_difference,
-    )
-    from shared_core.metrics.logistic import FitError, Logistic, fit_logistic
-    from shared_core.metrics.measure import Interval, Measure
-    from shared_core.metrics.moments import Moments
-    from shared_core.metrics.reconstruction import PixelScore, root_mean, squared_errors
-    from shared_core.metrics.segmentation import (
-        ClassCounts,
-        ConfusionScore,
-        Segmentation,
-        confusion_matrices,
-        mean_accuracy,
-        mean_iou,
-        pixel_accuracy,
-    )
+from shared_core.public_names import load_when_used
+
+_HOME = {
+    "CCC": "streaming",
+    "KRCC": "streaming",
+    "MAE": "streaming",
+    "PLCC": "streaming",
+    "RMSE": "streaming",
+    "SRCC": "streaming",
+    "ClassCounts": "segmentation",
+    "ConfusionScore": "segmentation",
+    "FitError": "logistic",
+    "FittedPLCC": "streaming",
+    "FittedRMSE": "streaming",
+    "GroupScore": "intervals",
+    "Interval": "measure",
+    "ItemScore": "intervals",
+    "Logistic": "logistic",
+    "MeanScore": "intervals",
+    "Measure": "measure",
+    "Moments": "moments",
+    "PixelScore": "reconstruction",
+    "Segmentation": "streaming_segmentation",
+    "bootstrap": "intervals",
+    "bootstrap_difference": "intervals",
+    "ccc": "agreement",
+    "confusion_matrices": "segmentation",
+    "fit_logistic": "logistic",
+    "krcc": "correlation",
+    "mae": "error",
+    "mean_accuracy": "segmentation",
+    "mean_iou": "segmentation",
+    "pixel_accuracy": "segmentation",
+    "plcc": "correlation",
+    "rmse": "error",
+    "root_mean": "reconstruction",
+    "squared_errors": "reconstruction",
+    "srcc": "correlation",
+}
 
 __all__ = [
     "CCC",
@@ -72,24 +86,40 @@ __all__ = [
     "srcc",
 ]
 
-_MODULES = (
-    "measure",
-    "moments",
-    "agreement",
-    "logistic",
-    "correlation",
-    "error",
-    "intervals",
-    "reconstruction",
-    "segmentation",
-)
+if TYPE_CHECKING:
+    from shared_core.metrics.agreement import ccc
+    from shared_core.metrics.correlation import krcc, plcc, srcc
+    from shared_core.metrics.error import mae, rmse
+    from shared_core.metrics.intervals import (
+        GroupScore,
+        ItemScore,
+        MeanScore,
+        bootstrap,
+        bootstrap_difference,
+    )
+    from shared_core.metrics.logistic import FitError, Logistic, fit_logistic
+    from shared_core.metrics.measure import Interval, Measure
+    from shared_core.metrics.moments import Moments
+    from shared_core.metrics.reconstruction import PixelScore, root_mean, squared_errors
+    from shared_core.metrics.segmentation import (
+        ClassCounts,
+        ConfusionScore,
+        confusion_matrices,
+        mean_accuracy,
+        mean_iou,
+        pixel_accuracy,
+    )
+    from shared_core.metrics.streaming import (
+        CCC,
+        KRCC,
+        MAE,
+        PLCC,
+        RMSE,
+        SRCC,
+        FittedPLCC,
+        FittedRMSE,
+    )
+    from shared_core.metrics.streaming_segmentation import Segmentation
 
-
-def __getattr__(name: str) -> object:
-    # On first use, and in this order: reports use `Measure` without importing torch.
-    if name in __all__:
-        for module in _MODULES:
-            namespace = vars(import_module(f"{__name__}.{module}"))
-            if name in namespace:
-                return namespace[name]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Reports use `Measure` without torch, and everybody the functions without torchmetrics.
+load_when_used(__name__, _HOME)

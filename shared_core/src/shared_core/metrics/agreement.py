@@ -5,8 +5,8 @@ from __future__ import annotations
 from jaxtyping import Float64, Real
 from torch import Tensor
 
-from shared_core.metrics.moments import Moments, MomentsMetric
-from shared_core.metrics.pairs import Score, as_scalar
+from shared_core.metrics.moments import Moments
+from shared_core.metrics.pairs import as_scalar
 
 
 def ccc(prediction: Real[Tensor, "..."], target: Real[Tensor, "..."]) -> Float64[Tensor, ""]:
@@ -20,17 +20,3 @@ def ccc(prediction: Real[Tensor, "..."], target: Real[Tensor, "..."]) -> Float64
         NonFiniteError: a value is NaN or infinite; names the first index.
     """
     return as_scalar(Moments.of(prediction, target).concordance())
-
-
-class CCC(MomentsMetric):
-    """Streaming concordance correlation coefficient, see `ccc`: in [-1, 1], higher is better.
-
-    Its state is six float64 numbers; shards and processes merge to rounding (1e-12).
-    """
-
-    higher_is_better = True
-
-    def evaluate(self) -> Score:
-        """CCC of everything seen, and the reason where it is undefined."""
-        moments = self.moments
-        return as_scalar(moments.concordance()), moments.why_no_concordance()

@@ -15,10 +15,9 @@ from scipy.stats import kendalltau
 from torch import Tensor
 
 from shared_core.metrics.logistic import ParameterCount, score_after_fit
-from shared_core.metrics.moments import Moments, MomentsMetric
+from shared_core.metrics.moments import Moments
 from shared_core.metrics.pairs import (
     Score,
-    ValuesMetric,
     as_array,
     as_scalar,
     checked_pairs,
@@ -45,8 +44,8 @@ def plcc(
         NonFiniteError: a value is NaN or infinite; names the first index.
     """
     if fit is None:
-        return _plcc(prediction, target)[0]
-    return score_after_fit(_plcc, prediction, target, fit)[0]
+        return plcc_score(prediction, target)[0]
+    return score_after_fit(plcc_score, prediction, target, fit)[0]
 
 
 def srcc(prediction: Real[Tensor, "..."], target: Real[Tensor, "..."]) -> Float64[Tensor, ""]:
@@ -59,7 +58,7 @@ def srcc(prediction: Real[Tensor, "..."], target: Real[Tensor, "..."]) -> Float6
         ValueError: the shapes differ.
         NonFiniteError: a value is NaN or infinite; names the first index.
     """
-    return _srcc(prediction, target)[0]
+    return srcc_score(prediction, target)[0]
 
 
 def krcc(prediction: Real[Tensor, "..."], target: Real[Tensor, "..."]) -> Float64[Tensor, ""]:
@@ -71,69 +70,21 @@ def krcc(prediction: Real[Tensor, "..."], target: Real[Tensor, "..."]) -> Float6
         ValueError: the shapes differ.
         NonFiniteError: a value is NaN or infinite; names the first index.
     """
-    return _krcc(prediction, target)[0]
+    return krcc_score(prediction, target)[0]
 
 
-class PLCC(MomentsMetric):
-    """Streaming linear correlation, see `plcc`: in [-1, 1], higher is better.
-
-    Its state is six float64 numbers; shards and processes merge to rounding (1e-12).
-    """
-
-    higher_is_better = True
-
-    def evaluate(self) -> Score:
-        """PLCC of everything seen, and the reason where it is undefined."""
-        return _linear(self.moments)
+def plcc_score(prediction: Tensor, target: Tensor) -> Score:
+    """PLCC, and the reason where it is undefined."""
+    return linear_score(Moments.of(prediction, target))
 
 
-class FittedPLCC(ValuesMetric):
-    """Streaming linear correlation after the VQEG logistic, see `plcc`; keeps all values.
-
-    Args:
-        fit: parameters of the curve, 4 or 5.
-    """
-
-    higher_is_better = True
-
-    def __init__(self, fit: ParameterCount, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.fit: ParameterCount = fit
-
-    def evaluate(self) -> Score:
-        """PLCC after the fit to everything seen, and the reason where it is undefined."""
-        return score_after_fit(_plcc, *self.values(), self.fit)
-
-
-class SRCC(ValuesMetric):
-    """Streaming Spearman rank correlation, see `srcc`; keeps all values and merges exactly."""
-
-    higher_is_better = True
-
-    def evaluate(self) -> Score:
-        """SRCC of everything seen, and the reason where it is undefined."""
-        return _srcc(*self.values())
-
-
-class KRCC(ValuesMetric):
-    """Streaming Kendall rank correlation tau-b, see `krcc`; keeps all values and merges exactly."""
-
-    higher_is_better = True
-
-    def evaluate(self) -> Score:
-        """KRCC of everything seen, and the reason where it is undefined."""
-        return _krcc(*self.values())
-
-
-def _plcc(prediction: Tensor, target: Tensor) -> Score:
-    return _linear(Moments.of(prediction, target))
-
-
-def _linear(moments: Moments) -> Score:
+def linear_score(moments: Moments) -> Score:
+    """PLCC of moments, and the reason where it is undefined."""
     return as_scalar(moments.correlation()), moments.why_no_correlation()
 
 
-def _srcc(prediction: Tensor, target: Tensor) -> Score:
+def srcc_score(prediction: Tensor, target: Tensor) -> Score:
+    """SRCC, and the reason where it is undefined."""
     p, t = (as_array(values) for values in checked_pairs(prediction, target))
     rank_p, rank_t = _centred_ranks(p), _centred_ranks(t)
     square_p, square_t = rank_p @ rank_p, rank_t @ rank_t
@@ -142,7 +93,8 @@ def _srcc(prediction: Tensor, target: Tensor) -> Score:
     return as_scalar(value), reason
 
 
-def _krcc(prediction: Tensor, target: Tensor) -> Score:
+def krcc_score(prediction: Tensor, target: Tensor) -> Score:
+    """KRCC, and the reason where it is undefined."""
     p, t = (as_array(values) for values in checked_pairs(prediction, target))
     reason = why_no_correlation(len(p), bool((p == p[:1]).all()), bool((t == t[:1]).all()))
     value = np.nan if reason else kendalltau(p, t).statistic

@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-import torch
 from jaxtyping import Float64, Real
 from numpy.typing import NDArray
 from torch import Tensor
 
 from shared_core.metrics.pairs import (
-    PairMetric,
     as_array,
     flat_pairs,
     require_finite,
@@ -178,34 +176,3 @@ def _centre(values: NDArray[Any]) -> np.float64:
     if values[0] == values[-1] and values.min() == values.max():
         return np.float64(values[0])
     return np.float64(values[::_STRIDE].mean(dtype=np.float64))
-
-
-class MomentsMetric(PairMetric):
-    """Base of the metrics that six numbers suffice for, however long the stream."""
-
-    state: Tensor
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        empty = torch.zeros(6, dtype=torch.float64)
-        self.add_state("state", default=empty, dist_reduce_fx=_merged)
-
-    def update(self, prediction: Real[Tensor, "..."], target: Real[Tensor, "..."]) -> None:
-        """Add pairs.
-
-        Raises:
-            ValueError: the shapes differ.
-            NonFiniteError: a value is NaN or infinite; names the first index of this call.
-        """
-        seen = torch.from_numpy(Moments.of(prediction, target).values)
-        self.state = _merged(torch.stack([self.state, seen.to(self.device)]))
-
-    @property
-    def moments(self) -> Moments:
-        """Moments of what this process has seen."""
-        return Moments(self.state.cpu().numpy())
-
-
-def _merged(states: Float64[Tensor, "parts 6"]) -> Float64[Tensor, "6"]:
-    merged = Moments(states.cpu().numpy()).merge()
-    return torch.from_numpy(merged.values).to(states.device)

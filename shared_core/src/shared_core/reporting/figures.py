@@ -25,10 +25,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from shared_core.metrics.measure import Measure
+
 PALETTE = ("#2f81d8", "#d9632a", "#2a9d6f", "#b05fc4", "#a8841f", "#d1477d")
 """Series colours, each with a contrast of at least 3 on white and on near-black."""
 
 _INK = "#123456"  # stands for the page's text colour until the figure is drawn
+_IN_A_FILE = ":root{color:#1b1f24}@media(prefers-color-scheme:dark){:root{color:#e4e7eb}}"
 _NARROW, _WIDE = 4.8, 7.6  # inches: beside one another on a desk; across the page
 _DASHES = ("-", "--", "-.", ":")  # a second sign beside the colour
 _STYLE = {
@@ -60,6 +63,13 @@ class Svg(str):
     """SVG markup that this module drew: the only kind that may stand in a page unescaped."""
 
     __slots__ = ()
+
+    def as_file(self) -> bytes:
+        """The figure as a file of its own, whose ink follows the light or dark of who looks at it."""
+        opening, rest = self.split(">", 1)
+        points = re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', opening)[0]
+        size = ' width="{:.0f}" height="{:.0f}"'.format(*(float(side) * 4 / 3 for side in points))
+        return f"{opening}{size}><style>{_IN_A_FILE}</style>{rest}".encode()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +110,12 @@ class Bar:
     low: float | None = None
     high: float | None = None
     baseline: bool = False
+
+    @classmethod
+    def of(cls, name: str, measure: Measure, *, baseline: bool = False) -> Bar:
+        """A measure as it is; one that is undefined stands as such."""
+        low, high = measure.low, measure.high
+        return cls(name=name, value=measure.value, low=low, high=high, baseline=baseline)
 
 
 def curves(
@@ -148,12 +164,11 @@ def intervals(bars: Sequence[Bar], *, x: str, title: str = "", chance: float | N
                 axes.text(0.5, row, "undefined", transform=across, ha="center", va="center")
                 continue
             colour = _INK if bar.baseline else PALETTE[0]
-            low = bar.value if bar.low is None else bar.low
-            high = bar.value if bar.high is None else bar.high
-            axes.plot([low, high], [row, row], color=colour, lw=3, alpha=0.45)
+            ends = [bar.value if end is None else end for end in (bar.low, bar.high)]
+            axes.plot(ends, [row, row], color=colour, lw=3, alpha=0.45)
             marker = "D" if bar.baseline else "o"
             axes.plot([bar.value], [row], marker, color=colour, ms=5.5 if bar.baseline else 7)
-            label = f"{bar.value:.3f}"
+            label = f"{bar.value:.3f}" if abs(bar.value) < 10 else f"{bar.value:.1f}"
             axes.annotate(label, (bar.value, row), (0, 7), textcoords="offset points", ha="center")
         if chance is not None:
             axes.axvline(chance, color=_INK, lw=1, ls=":", label=f"chance ({chance:g})")

@@ -17,6 +17,7 @@ from typing import Any
 from shared_core.errors import DataError
 from shared_core.extras import require
 from shared_core.files import replace_file
+from shared_core.metrics.measure import Measure
 from shared_core.reporting.figures import Svg
 
 MEDIA_TYPES = {
@@ -66,7 +67,8 @@ class Section:
     ) -> Section:
         """A table; numbers are set to the right with four significant digits, None is a dash.
 
-        It scrolls in its own box where the screen is narrow.
+        A `Measure` stands with its interval, which does not break, or with the reason why it is
+        undefined. The table scrolls in its own box where the screen is narrow.
         """
         cells = [[_cell(value) for value in row] for row in rows]
         numbers = [any(cell["number"] for cell in column) for column in zip(*cells, strict=True)]
@@ -165,11 +167,25 @@ class Page:
         return path
 
 
+def brief(measure: Measure) -> str:
+    """A measure with its interval as a reader wants it: three decimals, and one from 10 on."""
+    if not measure.defined:
+        return f"undefined ({measure.reason})"
+    decimals = 3 if abs(measure.value) < 10 else 1
+    unit = f" {measure.unit}" if measure.unit else ""
+    if measure.low is None or measure.high is None:
+        return f"{measure.value:.{decimals}f}{unit}"
+    interval = f"[{measure.low:.{decimals}f}, {measure.high:.{decimals}f}]"
+    return f"{measure.value:.{decimals}f} {interval}{unit}"
+
+
 def _cell(value: object) -> dict[str, Any]:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     match value:
         case None:
             text = "-"
+        case Measure():
+            text = brief(value).replace(", ", ",\u00a0")
         case bool():
             text = "yes" if value else "no"
         case float():

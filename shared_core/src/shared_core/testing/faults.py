@@ -80,7 +80,7 @@ def fill_disk(folder: Path, leave: int = 0) -> Path:
     return filler
 
 
-class _Call:
+class Call:
     """Pickles as a call of `function(*arguments)`, which any unguarded loader would make."""
 
     def __init__(self, function: Callable[..., object], *arguments: object) -> None:
@@ -99,16 +99,16 @@ def hostile_checkpoints(folder: Path, touched: Path) -> dict[str, Path]:
     code = f"open({str(touched)!r}, 'w').close()"
     shell = f'{sys.executable} -c "{code}"'
     calls = {
-        "os.system": _Call(os.system, shell),
-        "eval": _Call(eval, code),
-        "exec": _Call(exec, code),
-        "open": _Call(open, str(touched), "w"),
-        "subprocess": _Call(subprocess.check_call, [sys.executable, "-c", code]),
-        "path": _Call(Path.touch, touched),
-        "nested": {"state_dict": {"weight": torch.zeros(2), "bias": _Call(eval, code)}},
-        "in-a-list": [torch.zeros(1), (_Call(exec, code),)],
-        "as-a-key": {_Call(eval, f"{code} or 'key'"): torch.zeros(1)},
-        "getattr": _Call(getattr, _Call(__import__, "os"), "system"),
+        "os.system": Call(os.system, shell),
+        "eval": Call(eval, code),
+        "exec": Call(exec, code),
+        "open": Call(open, str(touched), "w"),
+        "subprocess": Call(subprocess.check_call, [sys.executable, "-c", code]),
+        "path": Call(Path.touch, touched),
+        "nested": {"state_dict": {"weight": torch.zeros(2), "bias": Call(eval, code)}},
+        "in-a-list": [torch.zeros(1), (Call(exec, code),)],
+        "as-a-key": {Call(eval, f"{code} or 'key'"): torch.zeros(1)},
+        "getattr": Call(getattr, Call(__import__, "os"), "system"),
     }
     made: dict[str, Path] = {}
     for name, payload in calls.items():

@@ -8,7 +8,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -30,6 +29,8 @@ def step_of(image: Image) -> int:
 
 def draw_face(image: Image, box: tuple[float, float, float, float]) -> Image:
     """Draw a plain face that OpenCV's frontal cascade finds, at a box given in fractions."""
+    from shared_core.data.faces import cv2  # not every member has OpenCV
+
     height, width = image.shape[:2]
     x, y = (box[0] + box[2]) / 2 * width, (box[1] + box[3]) / 2 * height
     radius = (box[2] - box[0]) / 2 * width

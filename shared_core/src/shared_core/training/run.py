@@ -302,8 +302,16 @@ class Run:
         if self.accelerator.is_main_process:
             self._source.quarantine.merge(saved["quarantine"])
         self._alone(lambda: self._record.rewind(self.progress.step))
-        self._record.note(self.progress.step, f"continued after update {self.progress.step}")
+        self._tell_of_going_on(saved["processes"])
         reach("loaded")
+
+    def _tell_of_going_on(self, before: int) -> None:
+        """Say that the run continues, and whether it can still end with the same bits."""
+        now = self.accelerator.num_processes
+        told = f"continued after update {self.progress.step}"
+        if now != before:
+            told += f" in {now} process(es) instead of {before}: the same batches, but not the same last digits"
+        self._record.note(self.progress.step, told)
 
     def _alone(self, action: Callable[[], T]) -> T:
         """Let process 0 act; all get its result or failure, also one of the record that waits."""
@@ -326,7 +334,7 @@ class Run:
         saved = self.store.latest()
         if saved is None:
             return None
-        return {"folder": str(saved.folder), "quarantine": saved.note["quarantine"]}
+        return {"folder": str(saved.folder), **saved.note}
 
     def _at(self, position: Position, step: int) -> Progress:
         before = self.progress
@@ -349,9 +357,8 @@ class Run:
 
     def _commit(self, quarantined: list[dict[str, Any]]) -> None:
         self._record.sync()
-        self.store.commit(
-            self.progress.step, best=self.has_new_best, note={"quarantine": quarantined}
-        )
+        note = {"quarantine": quarantined, "processes": self.accelerator.num_processes}
+        self.store.commit(self.progress.step, best=self.has_new_best, note=note)
         if quarantined:
             self._folder.write_json("quarantine.json", quarantined)
 
