@@ -15,7 +15,8 @@ from tools.new_package.register import register
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = (
-    "config", "data", "model", "method", "learner", "evaluate", "predict", "weights", "synthetic", "cli",
+    "config", "data", "model", "method", "learner", "evaluate", "predict", "weights", "synthetic", "plan",
+    "cli",
 )  # fmt: skip
 
 

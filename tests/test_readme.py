@@ -1,4 +1,4 @@
-"""The README's commands exist, and every file that a page names."""
+"""The commands of every page exist, and every file that a page names."""
 
 from __future__ import annotations
 
@@ -13,11 +13,32 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "shared_core" / "README.md"]
-PAGES += sorted(ROOT.glob("packages/*/README.md"))
+PAGES += sorted([*ROOT.glob("packages/*/README.md"), *ROOT.glob("docs/*.md")])
 PROGRAMS = {
     path.parent.name: path.parent.name.replace("-", "_")
     for path in ROOT.glob("packages/*/pyproject.toml")
 }
+HEADINGS = (
+    "Install",
+    "Quick start",
+    "Predict",
+    "Try it in the browser",
+    "Train on the embedded data",
+    "Train on real data",
+    "Evaluate",
+    "Convert and share",
+    "Results",
+    "What differs from the authors' code",
+    "Limits",
+    "Citation",
+)
+"""Of a package's page, in this order."""
+
+every_package = pytest.mark.parametrize(
+    "folder",
+    sorted(path.parent for path in ROOT.glob("packages/*/pyproject.toml")),
+    ids=lambda p: p.name,
+)
 
 
 def blocks(text):
@@ -79,3 +100,18 @@ def test_every_link_into_the_tree_leads_somewhere(page):
 def test_every_package_that_exists_is_in_the_table():
     for program in PROGRAMS:
         assert f"(packages/{program}/README.md)" in TEXT
+
+
+@every_package
+def test_a_page_of_a_package_has_the_same_headings_in_the_same_order(folder):
+    text = re.sub(r"```.*?```", "", (folder / "README.md").read_text(), flags=re.DOTALL)
+    assert tuple(re.findall(r"^## (.*)$", text, flags=re.MULTILINE)) == HEADINGS
+
+
+@every_package
+def test_a_page_of_a_package_begins_with_a_sentence_and_a_picture(folder):
+    """The picture is small, and lies beside the page."""
+    head = (folder / "README.md").read_text().partition("\n## ")[0]
+    (place,) = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", head)
+    assert (folder / place).is_file()
+    assert (folder / place).stat().st_size < 120_000

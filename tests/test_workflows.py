@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,12 @@ MEMBERS = {"shared-core", *(path.parent.name for path in ROOT.glob("packages/*/p
 
 def read(path):
     return yaml.safe_load(path.read_text())
+
+
+def check(tool, *arguments):
+    command = [str(Path(sys.executable).with_name(tool)), *arguments]
+    outcome = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
 
 
 def steps(workflow):
@@ -59,9 +67,41 @@ def test_the_matrix_is_every_member_on_every_python():
     assert matrix["python"] == ["3.11", "3.12", "3.13"]
 
 
-def test_every_member_has_an_environment_of_its_own():
-    import tomllib
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_what_a_workflow_installs_is_pinned_by_hash(path):
+    workflow = read(path)
+    runs = [step["run"] for step in steps(workflow) if "run" in step]
+    for run in runs:
+        if "pip install" in run:
+            assert "--require-hashes --requirement requirements/tools.txt" in run
+    if any("hatch run" in run for run in runs):
+        assert workflow["env"]["UV_CONSTRAINT"] == "requirements/ci.txt"
+        assert workflow["env"]["UV_BUILD_CONSTRAINT"] == "requirements/ci.txt"
 
+
+def test_the_strictest_auditor_finds_nothing():
+    """zizmor, offline; what it is told to pass over has its reason in .github/zizmor.yml."""
+    check("zizmor", "--quiet", "--offline", "--persona=auditor", ".github")
+
+
+@pytest.mark.parametrize(
+    ("schema", "paths"),
+    [("github-workflows", WORKFLOWS), ("dependabot", [ROOT / ".github" / "dependabot.yml"])],
+)
+def test_the_schema_knows_every_key(schema, paths):
+    check("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *map(str, paths))
+
+
+def test_updates_wait_and_come_together():
+    updates = read(ROOT / ".github" / "dependabot.yml")["updates"]
+    assert {update["package-ecosystem"] for update in updates} == {"github-actions", "pip"}
+    for update in updates:
+        assert update["schedule"] == {"interval": "weekly"}
+        assert update["cooldown"]["default-days"] >= 7
+        assert [group["patterns"] for group in update["groups"].values()] == [["*"]]
+
+
+def test_every_member_has_an_environment_of_its_own():
     environments = tomllib.loads((ROOT / "hatch.toml").read_text())["envs"]
     for name in MEMBERS:
         wanted = {"shared_core", "shared_core" if name == "shared-core" else f"packages/{name}"}
@@ -70,8 +110,6 @@ def test_every_member_has_an_environment_of_its_own():
 
 
 def test_types_and_coverage_know_every_package():
-    import tomllib
-
     tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
     for name in MEMBERS - {"shared-core"}:
         assert f"packages/{name}/src" in tools["mypy"]["files"]
@@ -81,5 +119,9 @@ def test_types_and_coverage_know_every_package():
 def test_the_ci_script_is_a_program_that_runs_the_readmes_tests():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
-    assert "hatch run test" in script.read_text()
+    told = script.read_text()
+    for name in ("test", "lint", "types", "docs", "slow", "faults"):
+        assert f"step hatch run {name}\n" in told
+    assert "--require-hashes --requirement requirements/tools.txt" in told
+    assert "UV_CONSTRAINT=requirements/ci.txt" in told
     assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0

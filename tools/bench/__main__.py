@@ -1,4 +1,4 @@
-"""`hatch run bench [NAME ...] [--json FILE] [--previous FILE]`: one thread, then the runner."""
+"""`hatch run bench [NAME ...] [--json FILE]`: one thread, then the runner."""
 
 from __future__ import annotations
 

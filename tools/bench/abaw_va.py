@@ -15,15 +15,16 @@ import torch
 
 from abaw_va.config import TrainConfig, Transformer
 from abaw_va.data.layout import TARGETS
+from abaw_va.data.training import training_loader, video_sets
 from abaw_va.data.videos import VideoSet
 from abaw_va.evaluate import predict_videos
-from abaw_va.learner import VaLearner, training_loader, video_sets
+from abaw_va.learner import VaLearner
 from abaw_va.method.smoothing import smooth
 from abaw_va.model.network import VaModel
 from abaw_va.synthetic import FRAME_RATE, write_random_root
 from shared_core.launch.accelerator import accelerator as connect
 from shared_core.training.hands import Hands
-from tools.bench import straightforward
+from tools.bench.straightforward import abaw_va as straightforward
 from tools.bench.timing import Row, interleaved
 
 FEATURES = {"affectnet": 342, "vggish": 128, "wav2vec": 768}
@@ -88,7 +89,7 @@ def _evaluation(bench: _Bench) -> list[Row]:
     difference = _difference(found["ours"], found["reference"])
     return [
         replace(row, note=note),
-        Row.at_most(f"{name}, difference", difference, LARGEST_DIFFERENCE, unit=""),
+        Row.within(f"{name}, difference", difference, LARGEST_DIFFERENCE, unit=""),
     ]
 
 
@@ -167,7 +168,7 @@ def _smoothing() -> list[Row]:
     )
     return [
         replace(row, note=note),
-        Row.at_most(f"{name}, difference", difference, LARGEST_DIFFERENCE, unit=""),
+        Row.within(f"{name}, difference", difference, LARGEST_DIFFERENCE, unit=""),
     ]
 
 

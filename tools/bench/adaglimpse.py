@@ -6,16 +6,12 @@ both states of each transition in float32; its layers are our own network's.
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from adaglimpse.config import GlimpseModelConfig, TrainConfig
 from adaglimpse.data.items import ImageBatch, normalised
@@ -28,7 +24,8 @@ from adaglimpse.model.network import GlimpseModel, Views
 from adaglimpse.policies import Learnt, Random
 from shared_core.launch.accelerator import accelerator as connect
 from shared_core.training.hands import Hands
-from tools.bench import straightforward_adaglimpse as straightforward
+from tools.bench.live import LiveBytes
+from tools.bench.straightforward import adaglimpse as straightforward
 from tools.bench.timing import Row, interleaved
 
 SIZE = (224, 224)
@@ -92,7 +89,7 @@ def _crop(count: int) -> list[Row]:
     difference = _largest(crop_patches(images, boxes) - straightforward.crop(images, boxes))
     return [
         Row.faster(name, times["ours"], times["reference"], at_least=NO_SLOWER, by_median=True),
-        Row.at_most(f"{name}, difference", difference, LARGEST_DIFFERENCE, unit=""),
+        Row.within(f"{name}, difference", difference, LARGEST_DIFFERENCE, unit=""),
     ]
 
 
@@ -130,47 +127,14 @@ def _episode() -> list[Row]:
     difference = _largest(found["ours"] - found["all"])
     return [
         replace(row, note=f"{row.note}; ours decoding at every step"),
-        Row.at_most(f"{name}, difference", difference, LARGEST_DIFFERENCE, unit=""),
+        Row.within(f"{name}, difference", difference, LARGEST_DIFFERENCE, unit=""),
     ]
 
 
-class _Maps(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's is
-    """Counts the bytes of attention maps that are held at once: tensors of N x N, in any arrangement.
-
-    Args:
-        tokens: the N that occur.
-    """
-
-    def __init__(self, tokens: Sequence[int]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.tokens = tokens
-        self.held: dict[int, int] = {}
-        self.most = 0
-
-    def __torch_dispatch__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Do what is to be done, and weigh what comes of it."""
-        made = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(made):
-            if isinstance(leaf, Tensor) and self._is_map(leaf):
-                self._hold(leaf.untyped_storage())
-        return made
-
-    def _is_map(self, tensor: Tensor) -> bool:
-        shape = tuple(tensor.shape)
-        return any(shape[-2:] == (n, n) or shape[-1:] == (n * n,) for n in self.tokens)
-
-    def _hold(self, storage: torch.UntypedStorage) -> None:
-        key = storage._cdata
-        if key not in self.held:
-            self.held[key] = storage.nbytes()
-            weakref.finalize(storage, self.held.pop, key)
-            self.most = max(self.most, sum(self.held.values()))
+def _is_map(tensor: Tensor, tokens: Sequence[int]) -> bool:
+    """Whether it holds N x N numbers, in any arrangement, for an N of these."""
+    shape = tuple(tensor.shape)
+    return any(shape[-2:] == (n, n) or shape[-1:] == (n * n,) for n in tokens)
 
 
 def _attention() -> list[Row]:
@@ -193,7 +157,7 @@ def _attention() -> list[Row]:
 
     found, most = [], []
     for run in (ours, reference):
-        with torch.no_grad(), _Maps(tokens) as maps:
+        with torch.no_grad(), LiveBytes(lambda tensor: _is_map(tensor, tokens)) as maps:
             found.append(run())
         most.append(maps.most / 1e6)
     pairs = zip(*found, strict=True)
@@ -204,7 +168,7 @@ def _attention() -> list[Row]:
             Row.at_most(name, *most, times=0.1, unit="MB"),
             note="tensors of N x N; what the fused kernel keeps inside does not count",
         ),
-        Row.at_most(f"{name}, difference", difference, LARGEST_DIFFERENCE, unit=""),
+        Row.within(f"{name}, difference", difference, LARGEST_DIFFERENCE, unit=""),
     ]
 
 

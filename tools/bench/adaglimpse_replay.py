@@ -13,7 +13,7 @@ from torch import Tensor
 
 from adaglimpse.config import GlimpseModelConfig
 from adaglimpse.replay import Replay, Rewards
-from tools.bench import straightforward_adaglimpse as straightforward
+from tools.bench.straightforward import adaglimpse as straightforward
 from tools.bench.timing import Row, interleaved
 
 GLIMPSES = 12
@@ -32,7 +32,7 @@ def measure() -> list[Row]:
     name = f"a buffer of {CAPACITY:,} transitions, {GLIMPSES} glimpses, base"
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_keep_memory) as alone:
         sampling = alone.submit(_sampling).result()
-    return [Row.at_most(name, room / 1e9, MOST_GIGABYTES, unit="GB"), *sampling]
+    return [Row.within(name, room / 1e9, MOST_GIGABYTES, unit="GB"), *sampling]
 
 
 def _keep_memory() -> None:

@@ -29,7 +29,7 @@ from asal_vrvqa.scoring import frame_table
 from asal_vrvqa.synthetic import write_dataset
 from shared_core.data.loader import KeyedLoader
 from shared_core.training.meters import Meter
-from tools.bench.straightforward_asal import unfused
+from tools.bench.straightforward.asal_vrvqa import unfused
 from tools.bench.timing import Row, interleaved
 
 RUNS = 7
@@ -188,7 +188,7 @@ def _loader_share(clips: list[Clip], store: FrameStore) -> Row:
         model(normalised(batch.frames)).score.sum().backward()
         meter.updated()
     name = "share of waiting for data, second epoch from the cache"
-    return Row.at_most(name, meter.data_share, 0.05, unit="")
+    return Row.within(name, meter.data_share, 0.05, unit="")
 
 
 def _decoding(clips: list[Clip], store: FrameStore, cached: FrameStore) -> Row:

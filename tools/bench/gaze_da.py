@@ -1,13 +1,12 @@
-"""gaze-da against straightforward code: evaluation, training items, several people, adaptation.
+"""gaze-da against straightforward code: evaluation, training items, several people in a picture.
 
-The straightforward side of evaluation and items is scikit-image, scikit-learn and Pillow; that of
-prediction and adaptation is our own network, called as one would without thinking of it.
+The straightforward side of evaluation and items is scikit-image, scikit-learn and Pillow; that of several
+people is our own prediction, one person at a time. What is about the network is in `gaze_da_network`.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,22 +15,18 @@ import torch
 from PIL import Image
 from transformers import DPTConfig, DPTForDepthEstimation, DPTImageProcessor
 
-from gaze_da.config import Augment, Compat, GazeModelConfig, Network, Reading
+from gaze_da.config import Augment, Compat, Network, Reading
 from gaze_da.data import augmentation
 from gaze_da.data.colours import magma
 from gaze_da.data.items import MOST_DRAWS, GazeBatch, GazeDataset, collate
 from gaze_da.data.samples import Sample
 from gaze_da.data.views import views
 from gaze_da.depth_models import DepthModel
-from gaze_da.method.losses import domain_loss, task_loss
-from gaze_da.model.adaptation import SOURCE, TARGET
-from gaze_da.model.initial import initialise
-from gaze_da.model.network import GazeModel
-from gaze_da.model.views import Views
 from gaze_da.predict import predict
 from gaze_da.protocols import COLUMNS, item_scores
 from shared_core.data.loader import ItemKey
-from tools.bench import straightforward_gaze as straightforward
+from tools.bench.gaze_da_network import network
+from tools.bench.straightforward import gaze_da as straightforward
 from tools.bench.timing import Row, interleaved
 
 WIDTH, HEIGHT = 640, 480
@@ -42,8 +37,6 @@ WINDOWS = 12
 
 PEOPLE = 5
 LARGEST_DIFFERENCE = 1e-5
-NO_SLOWER = 1 / 1.05
-"""Ratio that a row must reach which is not to be slower: 5 percent are noise."""
 
 
 def measure() -> list[Row]:
@@ -53,8 +46,6 @@ def measure() -> list[Row]:
             *_evaluation(),
             *_items(Path(folder)),
             *_several_people(Path(folder)),
-            *_adaptation(),
-            *_folded(),
         ]
 
 
@@ -91,7 +82,7 @@ def _evaluation() -> list[Row]:
     difference[3:] /= 180  # angles, as shares of the largest
     return [
         replace(row, note=f"{row.note}; scikit-image and scikit-learn"),
-        Row.at_most(f"{name}, difference", float(difference.max()), LARGEST_DIFFERENCE, unit=""),
+        Row.within(f"{name}, difference", float(difference.max()), LARGEST_DIFFERENCE, unit=""),
     ]
 
 
@@ -168,16 +159,10 @@ def _items(folder: Path) -> list[Row]:
     return rows
 
 
-def _model(**config: object) -> GazeModel:
-    model = GazeModel(GazeModelConfig(**config))  # type: ignore[arg-type]
-    initialise(model, torch.Generator().manual_seed(0))
-    return model
-
-
 def _several_people(folder: Path) -> list[Row]:
     path = folder / "people.jpg"
     _picture(2).save(path, quality=90)
-    model = _model().for_evaluation()
+    model = network().for_evaluation()
     depth = _depth_model(folder / "dpt")
     draw = np.random.default_rng(3)
     corners = draw.uniform((0, 0), (500, 350), (PEOPLE, 2))
@@ -202,27 +187,8 @@ def _several_people(folder: Path) -> list[Row]:
     )
     return [
         replace(row, note=f"{row.note}; a depth model of 25 million weights"),
-        Row.at_most(f"{name}, difference", difference, LARGEST_DIFFERENCE, unit=""),
-        _network_alone(model),
+        Row.within(f"{name}, difference", difference, LARGEST_DIFFERENCE, unit=""),
     ]
-
-
-def _network_alone(model: GazeModel) -> Row:
-    many = _views(PEOPLE, 224)
-    each = [Views(*(view[row : row + 1] for view in many)) for row in range(PEOPLE)]
-
-    @torch.inference_mode()
-    def together() -> None:
-        model(many)
-
-    @torch.inference_mode()
-    def apart() -> None:
-        for one in each:
-            model(one)
-
-    times = interleaved({"ours": together, "reference": apart}, runs=7)
-    name = f"the network on {PEOPLE} people in one pass"
-    return Row.faster(name, times["ours"], times["reference"], at_least=NO_SLOWER, by_median=True)
 
 
 def _depth_model(folder: Path) -> DepthModel:
@@ -236,80 +202,3 @@ def _depth_model(folder: Path) -> DepthModel:
     DPTForDepthEstimation(config).save_pretrained(folder)
     DPTImageProcessor(size={"height": 384, "width": 384}).save_pretrained(folder)
     return DepthModel(str(folder))
-
-
-def _views(rows: int, size: int) -> Views:
-    draw = torch.Generator().manual_seed(rows)
-    image, depth, face = (torch.rand(rows, 3, size, size, generator=draw) for _ in range(3))
-    mask = torch.zeros(rows, 1, size, size)
-    mask[:, :, size // 4 : size // 2, size // 3 : size // 2] = 1
-    return Views(image, depth, mask, face)
-
-
-def _adaptation() -> list[Row]:
-    """Half the paper's width, so that a step takes a second."""
-    model = _model(network=Network(width=32), head_da=True).train()
-    source, target = _views(4, 224), _views(4, 224)
-    heatmap = torch.zeros(4, 64, 64)
-    inside = torch.ones(4, 1, dtype=torch.bool)
-    domains: dict[str, float] = {}
-
-    def target_pass(full: bool) -> Callable[[], None]:
-        def run() -> None:
-            model.zero_grad()
-            adapted = model.of_target(target, 0.5, full=full)
-            assert adapted.domain is not None
-            loss = domain_loss(adapted.domain, TARGET)
-            torch.autograd.backward(loss)
-            domains[f"target {full}"] = loss.item()
-
-        return run
-
-    def step(full: bool) -> Callable[[], None]:
-        def run() -> None:
-            model.zero_grad()
-            output = model(source, target, 0.5, full_target_pass=full)
-            loss = task_loss(output.heatmaps, heatmap, inside)
-            loss = loss + domain_loss(output.source.domain, SOURCE)
-            loss = loss + domain_loss(output.target.domain, TARGET)
-            torch.autograd.backward(loss)
-            domains[f"step {full}"] = loss.item()
-
-        return run
-
-    rows = []
-    for name, function, bound in (
-        ("adapting heads: the target pass", target_pass, 1.4),
-        ("adapting heads: the whole step", step, 1.1),
-    ):
-        times = interleaved({"ours": function(False), "reference": function(True)}, runs=5)
-        row = Row.faster(name, times["ours"], times["reference"], at_least=bound, by_median=True)
-        rows.append(replace(row, note=f"{row.note}; the face branch alone against all of it"))
-    difference = max(
-        abs(domains[f"{name} True"] - domains[f"{name} False"]) for name in ("target", "step")
-    )
-    rows.append(Row.at_most("adapting heads, difference", difference, LARGEST_DIFFERENCE, unit=""))
-    return rows
-
-
-def _folded() -> list[Row]:
-    eager = _model().eval()
-    folded = eager.for_evaluation(channels_last=True)
-    plain = _views(1, 224)
-    ordered = Views(*(view.contiguous(memory_format=torch.channels_last) for view in plain))
-    outputs: dict[str, torch.Tensor] = {}
-
-    @torch.inference_mode()
-    def ours() -> None:
-        outputs["ours"] = folded(ordered).heatmaps
-
-    @torch.inference_mode()
-    def reference() -> None:
-        outputs["reference"] = eager(plain).heatmaps
-
-    times = interleaved({"ours": ours, "reference": reference}, runs=7)
-    name = "a forward pass, batch norms folded, channels last"
-    row = Row.faster(name, times["ours"], times["reference"], at_least=NO_SLOWER, by_median=True)
-    scale = outputs["reference"].abs().max()
-    difference = float((outputs["ours"] - outputs["reference"]).abs().max() / scale)
-    return [row, Row.at_most(f"{name}, difference", difference, 10 * LARGEST_DIFFERENCE, unit="")]

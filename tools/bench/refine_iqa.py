@@ -25,7 +25,7 @@ from refine_iqa.rewards.registry import NAMES, SCORING, Reward
 from refine_iqa.rewards.registry import build as build_rewards
 from refine_iqa.rewards.text import has_format
 from refine_iqa.scoring import QualityScorer
-from tools.bench import straightforward_refine_iqa as straightforward
+from tools.bench.straightforward import refine_iqa as straightforward
 from tools.bench.timing import Row, interleaved
 
 FRAMES, RATE = (120, 540, 960), 30.0
@@ -77,7 +77,7 @@ def _video() -> list[Row]:
     _same([np.asarray(one) for one in seen], [np.asarray(one) for one in reference()])
     times = interleaved({"ours": ours, "reference": reference}, runs=7)
     name = f"{len(seen)} of {len(frames)} frames of 540x960, decoded, made into pictures"
-    limit = Row.at_most(f"{name}: one thread", times["ours"].median, ALLOWED_SECONDS)
+    limit = Row.within(f"{name}: one thread", times["ours"].median, ALLOWED_SECONDS)
     return [
         Row.faster(name, times["ours"], times["reference"], at_least=15, by_median=True),
         replace(limit, note="against what is allowed"),
@@ -123,7 +123,7 @@ def _group(model: Path) -> list[Row]:
             at_least=2.5,
             by_median=True,
         ),
-        Row.at_most(f"{name}: processed in a step", shared.processed, 1, unit=""),
+        Row.within(f"{name}: processed in a step", shared.processed, 1, unit=""),
     ]
 
 
@@ -218,7 +218,7 @@ def _slowest(what: str, text: str) -> Row:
     }
     slowest = max(taken, key=taken.__getitem__)
     name = f"the slowest reward function on 1 MB of {what}"
-    return replace(Row.at_most(name, taken[slowest], ALLOWED_MS, unit="ms"), note=slowest)
+    return replace(Row.within(name, taken[slowest], ALLOWED_MS, unit="ms"), note=slowest)
 
 
 def _median_ms(reward: Reward, task: str, text: str) -> float:

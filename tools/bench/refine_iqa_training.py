@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from trl.data_utils import prepare_multimodal_messages
 
@@ -41,7 +38,8 @@ from shared_core.data.quarantine import Quarantine
 from shared_core.launch.accelerator import accelerator
 from shared_core.reporting.events import read
 from shared_core.training.run import Run
-from tools.bench import straightforward_refine_iqa as straightforward
+from tools.bench.live import LiveBytes
+from tools.bench.straightforward import refine_iqa as straightforward
 from tools.bench.timing import Row, interleaved
 
 WIDTH, VOCABULARY = 64, 20_000
@@ -138,7 +136,7 @@ def _log_probabilities(trainer: QualityTrainer) -> list[Row]:
     peaks = []
     found = []
     for run in steps.values():
-        with _Live() as live:
+        with LiveBytes() as live:
             found.append([one.clone() for one in run()])
         peaks.append(live.most / 1e6)
     difference = max(float((a - b).abs().max()) for a, b in zip(*found, strict=True))
@@ -149,38 +147,8 @@ def _log_probabilities(trainer: QualityTrainer) -> list[Row]:
     return [
         replace(row, note=f"{row.note}; forward and backward of a head of width {WIDTH}"),
         replace(memory, note="most bytes of tensors at once, counted at every operation"),
-        Row.at_most(f"{name}: difference", difference, LARGEST_DIFFERENCE, unit=""),
+        Row.within(f"{name}: difference", difference, LARGEST_DIFFERENCE, unit=""),
     ]
-
-
-class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's is
-    """Counts the bytes of the tensors that operations make, while they live."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.held: dict[int, int] = {}
-        self.most = 0
-
-    def __torch_dispatch__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Do what is to be done, and weigh what comes of it."""
-        made = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(made):
-            if isinstance(leaf, Tensor):
-                self._hold(leaf.untyped_storage())
-        return made
-
-    def _hold(self, storage: torch.UntypedStorage) -> None:
-        key = storage._cdata
-        if key not in self.held:
-            self.held[key] = storage.nbytes()
-            weakref.finalize(storage, self.held.pop, key)
-            self.most = max(self.most, sum(self.held.values()))
 
 
 # The probability difference

@@ -6,7 +6,7 @@ import gc
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,8 @@ class Row:
         higher_is_better: direction of the ratio.
         unit: unit of ours and reference.
         note: what a reader should know, such as the medians.
+        is_limit: ours is held to a fixed limit, not compared with something measured beside it; such a
+            row is kept or not, and says nothing about a change.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Row:
     higher_is_better: bool = True
     unit: str = "s"
     note: str = ""
+    is_limit: bool = False
 
     @property
     def passed(self) -> bool:
@@ -67,7 +70,7 @@ class Row:
     def at_most(
         cls, name: str, ours: float, reference: float, *, times: float = 1.0, unit: str = "s"
     ) -> Row:
-        """Ours over the reference (a measurement or a limit), which must be at most so much."""
+        """Ours over the reference, measured beside it, which must be at most so much."""
         return cls(
             name=name,
             ours=ours,
@@ -77,6 +80,11 @@ class Row:
             higher_is_better=False,
             unit=unit,
         )
+
+    @classmethod
+    def within(cls, name: str, ours: float, limit: float, *, unit: str = "s") -> Row:
+        """Ours over a fixed limit, which must be at most 1: an error, a share, what is allowed."""
+        return replace(cls.at_most(name, ours, limit, unit=unit), is_limit=True)
 
 
 def interleaved(

@@ -1,8 +1,6 @@
 """`python -m tools.gpu_smoke`: each package on one GPU, in bf16, beside the CPU in fp32.
 
-A package takes part by a module of its import name in this folder, with
-
-    UNIT: str            what is counted, such as "frames"
-    TOLERANCE: float     largest difference of a loss to the CPU's that passes
-    def run(folder: Path, device: str, precision: str, *, updates: int, small: bool) -> Pass
+A package takes part by a module of its import name in this folder that has `SUBJECT`, a
+`tools.gpu_smoke.subject.Subject`: what is written first, how it is trained, how the model is used. What is
+timed, counted and compared is the same for all of them.
 """

@@ -2,97 +2,80 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal
-
-import numpy as np
-
 from gaze_da.config import Augment, Network, TrainConfig
 from gaze_da.evaluate import Network as Predictor
 from gaze_da.evaluate import evaluate, open_split
-from gaze_da.learner import train
+from gaze_da.learner import GazeLearner, train
 from gaze_da.model.network import GazeModel
 from gaze_da.predict import predict
 from gaze_da.synthetic import Style, write_domain
-from shared_core.errors import NonFiniteError
-from tools.gpu_smoke import passes
-from tools.gpu_smoke.passes import Pass
+from tools.gpu_smoke.subject import Found, Place, Subject, Use
 
-UNIT = "people"
 TOLERANCE = 0.05
 """The losses are of size 1 and go through batch norms; bf16 keeps 8 bits, 0.4 percent a product."""
 
 BATCH = 8
 PICTURES = 24
 
+_LAYERS = (1, 1, 1, 1, 1)
 USUAL = Network()
 SMALL = Network(
     width=16,
-    scene_layers=(1, 1, 1, 1, 1),
-    depth_layers=(1, 1, 1, 1, 1),
-    face_layers=(1, 1, 1, 1, 1),
+    scene_layers=_LAYERS,
+    depth_layers=_LAYERS,
+    face_layers=_LAYERS,
     input_size=64,
     output_size=24,
 )
 
 
-def run(
-    folder: Path,
-    device: Literal["cpu", "cuda"],
-    precision: Literal["fp32", "bf16"],
-    *,
-    updates: int,
-    small: bool,
-) -> Pass:
-    """Train, evaluate and predict; the same data and first weights on every device.
-
-    Raises:
-        NonFiniteError: a prediction is not finite.
-    """
-    styles: dict[str, Style] = {"source": "flat", "target": "grainy"}
-    for name, style in styles.items():
-        if not (folder / name).exists():
-            write_domain(folder / name, style, {"train": PICTURES, "test": BATCH})
-    config = TrainConfig(
-        source_dataset_dir=folder / "source",
-        target_dataset_dir=folder / "target",
-        run=folder / f"{device}-{precision}",
-        network=SMALL if small else USUAL,
+def _config(place: Place) -> TrainConfig:
+    return TrainConfig(
+        source_dataset_dir=place.folder / "source",
+        target_dataset_dir=place.folder / "target",
+        network=SMALL if place.small else USUAL,
         augment=Augment(jitter=0, crop=0, flip=0, colour=0),
         head_da=True,
         rgb_depth_da=True,
         lr=1e-5,
         batch_size=BATCH,
-        epochs=updates,
-        max_steps=updates,
-        evaluate_every=updates,
-        save_every=updates,
+        evaluate_every=place.updates,
         channels_last=True,
-        precision=precision,
-        device=device,
-        trackers=(),
         test=False,
+        **place.settings,
     )
-    passes.forget_peak(device)
-    train(config)
-    model = GazeModel.from_pretrained(config.run, device=device)
+
+
+def _prepare(place: Place) -> None:
+    styles: dict[str, Style] = {"source": "flat", "target": "grainy"}
+    for name, style in styles.items():
+        write_domain(place.folder / name, style, {"train": PICTURES, "test": BATCH})
+
+
+def _uses(place: Place) -> tuple[Use, Use]:
+    model = GazeModel.from_pretrained(place.run, device=place.device)
     folded = model.for_evaluation(channels_last=True)
-    dataset = open_split(model, "gazefollow", folder / "target", "test")
-    judged, seconds_judged = passes.timed(
-        device, lambda: evaluate(Predictor(folded, channels_last=True), dataset)
-    )
+    dataset = open_split(model, "gazefollow", place.folder / "target", "test")
     sample = dataset.samples[0]
     heads = [sample.head] * BATCH
-    predicted, seconds_predicted = passes.timed(
-        device, lambda: predict(folded, sample.image, heads, units="pixels", depth=sample.depth)
-    )
-    if not all(np.isfinite(person.heatmap).all() for person in predicted):
-        raise NonFiniteError(f"gaze-da predicts values that are not finite on {device}.")
-    return Pass(
-        losses=passes.losses(config.run),
-        train=passes.updates_per_second(config.run) * BATCH,
-        evaluate=len(dataset) / seconds_judged,
-        predict=BATCH / seconds_predicted,
-        score=judged["gazefollow"]["avg_dist"].value,
-        peak_memory_mb=passes.peak_memory_mb(device),
-    )
+
+    def judge() -> Found:
+        judged = evaluate(Predictor(folded, channels_last=True), dataset)
+        return Found(len(dataset), [judged["gazefollow"]["avg_dist"].value])
+
+    def ask() -> Found:
+        people = predict(folded, sample.image, heads, units="pixels", depth=sample.depth)
+        return Found(BATCH, [person.heatmap for person in people])
+
+    return judge, ask
+
+
+SUBJECT = Subject(
+    unit="people",
+    tolerance=TOLERANCE,
+    update=(GazeLearner, "update"),
+    items=lambda _: BATCH,
+    prepare=_prepare,
+    train=lambda place: train(_config(place)),
+    uses=_uses,
+)

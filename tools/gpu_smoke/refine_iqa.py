@@ -7,28 +7,26 @@ direct scores before tuning, of one picture for each update. The warm-up is made
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from refine_iqa.config import TrainConfig
-from refine_iqa.data.rows import read_rows
+from refine_iqa.data.rows import Row, read_rows
 from refine_iqa.evaluate import evaluate
+from refine_iqa.grpo.trainer import QualityTrainer
 from refine_iqa.learner import train
 from refine_iqa.model.tiny import build
 from refine_iqa.scoring import QualityScorer
 from refine_iqa.synthetic import write_table
 from refine_iqa.synthetic.warmup import TAGS, warm_up
-from shared_core.errors import NonFiniteError
-from tools.gpu_smoke import passes
-from tools.gpu_smoke.passes import Pass
+from tools.gpu_smoke.subject import Found, Place, Subject, Use
 
-UNIT = "pictures"
 TOLERANCE = 0.05
 """The scores are of size 3; bf16 keeps 8 bits, 0.4 percent a product."""
 
 BATCH, GROUP = 2, 4
+SCORED = 4
+"""Pictures that are scored at once."""
 WARM_UP_BATCH = 8
 LONGEST = 24
 """Tokens of a completion; a well-formed one has 13 to 16."""
@@ -60,83 +58,29 @@ USUAL = Size(width=512, layers=4, vision_layers=2, side=112, warm_up=60, rate=2e
 SMALL = Size(width=32, layers=2, vision_layers=2, side=56, warm_up=80, rate=1e-2)
 
 
-def run(
-    folder: Path,
-    device: Literal["cpu", "cuda"],
-    precision: Literal["fp32", "bf16"],
-    *,
-    updates: int,
-    small: bool,
-) -> Pass:
-    """Tune and score; the same pictures and first weights on every device.
-
-    Raises:
-        NonFiniteError: a score is not finite.
-    """
-    config = _config(folder, device, precision, updates)
-    start, table = Path(config.model), config.data[0]
-    if not start.exists():
-        _prepare(config, SMALL if small else USUAL, updates)
-    rows = read_rows(table)
-    sources = [row.media[0] for row in rows]
-    options = {"question": [row.question for row in rows], "batch_size": 2 * BATCH}
-    first = QualityScorer.from_pretrained(start, device=device, precision=precision, media=config)
-    before = first.predict(sources, **options)
-    passes.forget_peak(device)
-    train(config)
-    scorer = QualityScorer.from_pretrained(
-        config.run, device=device, precision=precision, media=config
-    )
-    judged, seconds_judged = passes.timed(
-        device, lambda: evaluate(scorer, rows, batch_size=2 * BATCH, resamples=0)
-    )
-    answers, seconds_predicted = passes.timed(
-        device,
-        lambda: scorer.predict(sources, mode="reasoned", max_new_tokens=LONGEST, **options),
-    )
-    if not all(math.isfinite(one.score) for one in [*before, *judged.predictions, *answers]):
-        raise NonFiniteError(f"refine-iqa gives scores that are not finite on {device}.")
-    return Pass(
-        losses=tuple(
-            abs(one.score - item.mos) for one, item in zip(before, judged.items, strict=True)
-        ),
-        train=passes.updates_per_second(config.run) * BATCH,
-        evaluate=len(rows) / seconds_judged,
-        predict=len(rows) / seconds_predicted,
-        score=judged.measures["rmse"].value,
-        peak_memory_mb=passes.peak_memory_mb(device),
-    )
-
-
-def _config(
-    folder: Path, device: Literal["cpu", "cuda"], precision: Literal["fp32", "bf16"], updates: int
-) -> TrainConfig:
+def _config(place: Place) -> TrainConfig:
+    data = place.folder / "data"
     return TrainConfig(
-        model=str(folder / "start"),
-        data=(folder / "data" / "table.json",),
-        think_template=folder / "data" / "think.txt",
-        no_think_template=folder / "data" / "no_think.txt",
-        run=folder / f"{device}-{precision}",
+        model=str(place.folder / "start"),
+        data=(data / "table.json",),
+        think_template=data / "think.txt",
+        no_think_template=data / "no_think.txt",
         batch_size=BATCH,
         num_generations=GROUP,
         max_completion_length=LONGEST,
         lr=1e-5,
-        epochs=updates,
-        max_steps=updates,
-        save_every=updates,
-        precision=precision,
-        device=device,
-        trackers=(),
+        gradient_checkpointing=False,  # the model fits, and what is computed twice is counted twice
+        **place.settings,
     )
 
 
-def _prepare(config: TrainConfig, size: Size, pictures: int) -> None:
+def _prepare(place: Place) -> None:
     """Pictures, short templates (a byte is a token), and a model that knows the form of an answer."""
+    config, size = _config(place), SMALL if place.small else USUAL
     (table,) = config.data
-    folder = table.parent
-    write_table(folder, count=pictures, seed=0, side=size.side)
+    write_table(table.parent, count=place.updates, seed=0, side=size.side)
     for file, text in QUESTIONS.items():
-        (folder / file).write_text(text, encoding="utf-8")
+        (table.parent / file).write_text(text, encoding="utf-8")
     build(
         config.model,
         width=size.width,
@@ -153,3 +97,56 @@ def _prepare(config: TrainConfig, size: Size, pictures: int) -> None:
         batch=WARM_UP_BATCH,
         lr=size.rate,
     )
+
+
+def _rows(place: Place) -> list[Row]:
+    return list(read_rows(_config(place).data[0]))
+
+
+def _scorer(place: Place, model: Path) -> QualityScorer:
+    return QualityScorer.from_pretrained(
+        model, device=place.device, precision=place.precision, media=_config(place)
+    )
+
+
+def _uses(place: Place) -> tuple[Use, Use]:
+    scorer, rows = _scorer(place, place.run), _rows(place)
+    sources, questions = [row.media[0] for row in rows], [row.question for row in rows]
+
+    def judge() -> Found:
+        judged = evaluate(scorer, rows, batch_size=SCORED, resamples=0)
+        return Found(len(rows), [judged.measures["rmse"].value])
+
+    def reason() -> Found:
+        answers = scorer.predict(
+            sources,
+            question=questions,
+            batch_size=SCORED,
+            mode="reasoned",
+            max_new_tokens=LONGEST,
+        )
+        return Found(len(rows), [answer.score for answer in answers])
+
+    return judge, reason
+
+
+def _errors(place: Place) -> list[float]:
+    """How far the direct scores before tuning are from the pictures' true ones."""
+    scorer = _scorer(place, place.folder / "start")
+    judged = evaluate(scorer, _rows(place), batch_size=SCORED, resamples=0)
+    return [
+        abs(one.score - item.mos)
+        for one, item in zip(judged.predictions, judged.items, strict=True)
+    ]
+
+
+SUBJECT = Subject(
+    unit="pictures",
+    tolerance=TOLERANCE,
+    update=(QualityTrainer, "training_step"),
+    items=lambda _: BATCH,
+    prepare=_prepare,
+    train=lambda place: train(_config(place)),
+    uses=_uses,
+    losses=_errors,
+)

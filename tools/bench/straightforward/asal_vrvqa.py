@@ -7,7 +7,7 @@ from typing import Any
 
 from shared_core.testing.processes import load_module
 
-_FILE = Path(__file__).resolve().parents[2] / "packages/asal-vrvqa/tests/asal_unfused.py"
+_FILE = Path(__file__).resolve().parents[3] / "packages/asal-vrvqa/tests/asal_unfused.py"
 
 
 def unfused(parts: int = 16, channels: int = 64) -> Any:

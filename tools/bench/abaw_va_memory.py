@@ -20,8 +20,8 @@ import numpy as np
 from abaw_va.config import TrainConfig
 from abaw_va.data.batches import ChunkBatch, Item, collate
 from abaw_va.data.layout import Labels, features_path, targets_path, write_targets
+from abaw_va.data.training import training_loader
 from abaw_va.data.videos import VideoSet, split_videos
-from abaw_va.learner import training_loader
 from tools.bench.timing import Row
 
 FEATURES = {"affectnet": 342, "vggish": 128, "wav2vec": 768}
@@ -37,7 +37,7 @@ def measure() -> list[Row]:
     name = f"memory of an epoch of {FRAMES:.1e} frames"
     note = f"RssAnon; read in {many.seconds:.0f} s of CPU time; labels are held before"
     return [
-        replace(Row.at_most(name, many.megabytes, ALLOWED_MB, unit="MB"), note=note),
+        replace(Row.within(name, many.megabytes, ALLOWED_MB, unit="MB"), note=note),
         Row.at_most(
             f"{name}, that of {FEWER_FRAMES:.1e}",
             many.megabytes,

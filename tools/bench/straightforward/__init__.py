@@ -1,0 +1,1 @@
+"""The other sides of the benchmarks, by package: plain programs for the same task."""

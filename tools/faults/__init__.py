@@ -1,0 +1,1 @@
+"""Real faults on real runs of all packages, counted: see `docs/faults.md`."""
