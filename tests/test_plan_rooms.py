@@ -11,7 +11,7 @@ import pytest
 
 from shared_core.launch.plan_measure import Cost
 from tools.packages import packages
-from tools.plan_check import setting
+from tools.plan_check.settings import setting
 
 
 @pytest.mark.parametrize("package", packages(), ids=lambda package: package.program)

@@ -256,8 +256,16 @@ def test_a_finished_run_is_left_alone(config):
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_resume_where_nothing_was_begun_begins(config):
+def test_resume_where_nothing_was_begun_begins_and_says_so(config, capsys):
     assert train(replace(config, resume=True)).steps == 12
+    assert "no checkpoint to go on from; this begins anew" in capsys.readouterr().err
+
+
+def test_the_end_of_a_run_names_its_report(config, capsys):
+    train(config)
+    told = capsys.readouterr().err
+    assert told.splitlines()[-1] == f"finished: see {config.run / 'report.html'}"
+    assert "begins anew" not in told
 
 
 def test_a_damaged_checkpoint_is_skipped_and_the_result_is_the_same(config, tmp_path, caplog):

@@ -218,6 +218,10 @@ def test_a_table_without_a_named_column_is_refused(tmp_path):
         from_tables(TablesConfig(tables=source, data=tmp_path / "root", features=("g=gaze*",)))
     with pytest.raises(ConfigError, match="NAME=COLUMN"):
         TablesConfig(tables=source, data=tmp_path / "root", features=("gaze",))
+    with pytest.raises(DataError, match="table: no such file or folder"):
+        from_tables(
+            TablesConfig(tables=tmp_path / "table", data=tmp_path, features=("g=AU*",), val=("a",))
+        )
     (source / "a.csv").write_text("AU01,valence,arousal\n0.5,0.1,0.2\nnan,0.1,0.2\n")
     with pytest.raises(DataError, match="line 3"):
         from_tables(TablesConfig(tables=source, data=tmp_path / "root", features=("g=AU*",)))

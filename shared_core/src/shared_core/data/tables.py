@@ -23,6 +23,7 @@ MAX_LINE = 16 * 2**20
 MAX_JSON = 2**30
 """Bytes of the largest JSON file that is read."""
 
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _QUOTED_OR_CONSTANT = re.compile(r'"(?:[^"\\]++|\\.)*+"|(-?Infinity|NaN)', re.DOTALL)
 
 
@@ -253,9 +254,12 @@ def _number(text: str) -> float:
 
 def _parse(path: Path, text: str, where: str) -> Any:
     try:
-        return json.loads(
+        value = json.loads(
             text, parse_constant=_refuse, parse_float=_number, object_pairs_hook=_distinct
         )
+        if _SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except RecursionError as error:
         raise DataError(path, "it is nested too deeply", where=where) from error
     except json.JSONDecodeError as error:
@@ -266,6 +270,10 @@ def _parse(path: Path, text: str, where: str) -> Any:
     except _ConstantError as error:
         place = _place_of_constant(text, where)
         raise DataError(path, f"{error}", where=place, expected="JSON") from error
+    except UnicodeEncodeError as error:
+        raise DataError(
+            path, "half a character (a lone surrogate)", where=where, expected="text"
+        ) from error
     except ValueError as error:
         raise DataError(path, f"{error}", where=where, expected="JSON") from error
 

@@ -80,7 +80,7 @@ class Cost:
             if first is None or second is None:
                 return None
             slope = (second - first) / (larger.items - self.items)
-            return max(0.0, second + slope * (items - larger.items))
+            return max(second, second + slope * (items - larger.items))  # a busy moment may tilt it
 
         scaled = (
             "update_seconds", "read_seconds", "processor_seconds", "flops", "working_bytes", "batch_bytes",

@@ -42,8 +42,8 @@ STYLE = """
 .told dl div:first-child dd { font-size: 1.5rem; font-weight: 650; }
 .told svg { max-width: 100%; height: auto; }
 .told { min-width: 0 !important; max-width: 100%; overflow-x: auto !important; }
-.told table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums;
-  border: 0 !important; }
+.told table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+.told table, .told tr { border: 0 !important; }
 .told th, .told td { text-align: left; padding: .3rem .7rem .3rem 0; vertical-align: bottom;
   border: 0 solid var(--border-color-primary) !important; border-bottom-width: 1px !important; }
 .shown { padding-top: 2rem !important; }

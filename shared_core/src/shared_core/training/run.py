@@ -204,6 +204,8 @@ class Run:
         if saved is None:
             self.progress = self._at(Position(), step=0)
             self._alone(lambda: self._record.rewind(-1))
+            if self.settings.resume:
+                self._record.say(f"{self.settings.run}: no checkpoint to go on from; this begins anew")
         else:
             self._go_on(saved, load)
         self._record.meter.skip()
@@ -292,6 +294,7 @@ class Run:
         )
         with self.watch.paused():
             self._alone(lambda: self._export(export, summary))
+        self._record.say(f"finished: see {self.settings.run / 'report.html'}")
         return summary
 
     # Helpers

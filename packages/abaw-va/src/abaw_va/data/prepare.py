@@ -136,10 +136,10 @@ def from_tables(config: TablesConfig) -> list[Path]:
         The files written.
 
     Raises:
-        DataError: a named table or column is missing, a label or a feature value is wrong; nothing is
-            written then.
+        DataError: the folder or a named table or column is missing, a label or a feature value is wrong;
+            nothing is written then.
     """
-    tables = {path.stem: path for path in sorted(config.tables.glob("*.csv"))}
+    tables = {path.stem: path for path in find_files([config.tables], (".csv",), "table")}
     for name in (*config.val, *config.test):
         if name not in tables:
             raise DataError(config.tables, f"no table {name}.csv", remedy="Check --val and --test.")
@@ -214,7 +214,8 @@ def _matching(path: Path, header: Sequence[str], patterns: str) -> list[str]:
             raise DataError(
                 path,
                 f"no column matches {pattern!r}",
-                remedy=f"The columns beside the labels are: {', '.join(columns)}.",
+                remedy=f"The columns beside the labels are: {', '.join(columns)}. "
+                "Every CSV file of the folder is read as a video's table.",
             )
     return [column for column in columns if any(fnmatchcase(column, name) for name in names)]
 

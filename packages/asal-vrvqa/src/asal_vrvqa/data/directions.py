@@ -54,7 +54,8 @@ def _columns(**more: Callable[[str], Any]) -> Mapping[str, Callable[[str], Any]]
 
 def _file_name(text: str) -> str:
     # Folders are called by it: a name such as ../x would lead out of where they belong.
-    if not text or text.startswith(".") or "\\" in text or text != Path(text).name:
+    is_plain = text and not text.startswith(".") and "\\" not in text and text == Path(text).name
+    if not is_plain or len(os.fsencode(text)) > _LONGEST_NAME:
         raise ValueError("the name of a video file")
     return text
 

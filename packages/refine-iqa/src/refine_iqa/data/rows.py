@@ -37,6 +37,7 @@ TASKS: tuple[str, ...] = (SCORING, *get_args(PerceptionTask))
 """What a row may ask for."""
 CSV_COLUMNS = ("path", "mos", "std", "split", "question", "task")
 """Columns of a CSV table; the first two are needed."""
+_SHOWN = 200  # characters of a path in a message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,9 +193,16 @@ def _media(record: Mapping[str, Any], root: Path) -> tuple[tuple[Path, ...], boo
     for path in paths:
         if not is_video and path.suffix.lower() in VIDEO_SUFFIXES:
             raise Unusable(f"the video {path.name}", "an image (a video is named by 'video')")
-        if not path.is_file():
-            raise Unusable(f"no file {path}", f"the {kinds[0]} that the row names")
+        if not _is_file(path):
+            raise Unusable(f"no file {str(path)[:_SHOWN]}", f"the {kinds[0]} that the row names")
     return paths, is_video
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # longer than a name can be, or with a NUL in it
+        return False
 
 
 def _task(record: Mapping[str, Any]) -> str:

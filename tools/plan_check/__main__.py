@@ -20,25 +20,24 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from tools.packages import ROOT, packages
+from tools.plan_check.settings import setting
 
 ALLOWED = 0.3
-UPDATES = 14
-"""Of a training's epoch, or a little more."""
 COUNTED = 10
-"""The last of them: before, memory and caches fill; of a stream they lie in its second task."""
+"""The last updates: before, memory and caches fill; of a stream they lie in its second task."""
 _EVERY_S = 0.02
-_ALONE = {"trackers": (), "threads": 1, "log_every": 1, "keep_last": 1, "device": "cpu"}
+_MODULES = "modules.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _compare(program: str, repeats: int) -> Compared:
     found: dict[str, list[Needs]] = {"plan": [], "train": []}
     for _ in range(repeats):
-        for step, needs in found.items():
-            with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder:
+            for step, needs in found.items():
                 needs.append(_in_a_process(program, step, Path(folder)))
     return Compared(
         program=program, planned=_median(found["plan"]), measured=_median(found["train"])
@@ -134,6 +133,7 @@ def _planned(program: str, folder: Path) -> Needs:
     room = import_module(f"{program.replace('-', '_')}.plan")
     plan = make(DoctorConfig(plan=True, items=items), room.cost, config)
     cost = plan.cost
+    (folder / _MODULES).write_text(json.dumps(sorted(sys.modules)), "utf-8")
     return Needs(
         processor=cost.processor_seconds or 0.0,
         clock=plan.epoch_seconds / plan.updates_per_epoch,
@@ -148,6 +148,10 @@ def _trained(program: str, folder: Path) -> Needs:
     room, learner = import_module(f"{module}.plan"), import_module(f"{module}.learner")
     config, items = setting(program, folder)
     config = room.made_up(config, folder / "made_up", items)
+    # What is imported on the way is not the training's memory.
+    for name in json.loads((folder / _MODULES).read_text("utf-8")):
+        with suppress(ImportError):
+            import_module(name)
     with _Watch() as watch:
         learner.train(config)
     events = [event for event in read(config.run) if event["kind"] == "train"]
@@ -199,82 +203,6 @@ def _own_bytes() -> int:
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024
     raise RuntimeError("/proc/self/status has no line RssAnon: this check needs Linux.")
-
-
-def setting(program: str, folder: Path) -> tuple[Any, int]:
-    """A small training, large enough that Python's own part of it is small; and its items."""
-    config = _SETTINGS[program]({**_ALONE, "run": folder / "run", "epochs": 1}, folder)
-    return config, UPDATES * config.batch_size
-
-
-def _abaw_va(usual: dict[str, Any], folder: Path) -> Any:
-    from abaw_va.config import TrainConfig, Transformer
-
-    model = Transformer(layers=2, ffn_width=8192, chunk_length=50)
-    return TrainConfig(data=folder, model=model, batch_size=4, **usual)
-
-
-def _gaze_da(usual: dict[str, Any], folder: Path) -> Any:
-    from gaze_da.config import Network, TrainConfig
-
-    layers = {f"{part}_layers": (1, 1, 1, 1, 1) for part in ("scene", "depth", "face")}
-    return TrainConfig(
-        source_dataset_dir=folder,
-        target_dataset_dir=folder,
-        network=Network(width=16, input_size=128, output_size=40, **layers),
-        head_da=True,
-        rgb_depth_da=True,
-        test=False,
-        batch_size=6,
-        **usual,
-    )
-
-
-def _asal_vrvqa(usual: dict[str, Any], folder: Path) -> Any:
-    from asal_vrvqa.config import Network, TrainConfig
-
-    network = Network(parts=2, channels=24, height=64, width=128)
-    return TrainConfig(labels=folder, frames=folder, network=network, batch_size=4, **usual)
-
-
-def _adaglimpse(usual: dict[str, Any], folder: Path) -> Any:
-    from adaglimpse.config import TrainConfig
-
-    return TrainConfig(
-        data_dir=folder,
-        image_size=(96, 96),
-        backbone_size="tiny",
-        backbone_training_type="constant",
-        num_glimpses=3,
-        rl_batch_size=16,
-        replay_buffer_size=2000,
-        batch_size=8,
-        **usual,
-    )
-
-
-def _refine_iqa(usual: dict[str, Any], folder: Path) -> Any:
-    from refine_iqa.config import TrainConfig
-    from refine_iqa.model.tiny import build
-
-    return TrainConfig(
-        model=str(build(folder / "model", width=256, layers=4)),
-        data=(folder,),
-        num_generations=4,
-        max_completion_length=16,
-        max_pixels=3136,
-        batch_size=2,
-        **usual,
-    )
-
-
-_SETTINGS = {
-    "abaw-va": _abaw_va,
-    "gaze-da": _gaze_da,
-    "asal-vrvqa": _asal_vrvqa,
-    "adaglimpse": _adaglimpse,
-    "refine-iqa": _refine_iqa,
-}
 
 
 def _table(compared: Sequence[Compared]) -> Table:

@@ -1,0 +1,1 @@
+"""`python -m tools.plan_check`: plans of small trainings beside what these then need."""
