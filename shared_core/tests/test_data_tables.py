@@ -117,6 +117,8 @@ def test_a_missing_file_is_named(tmp_path):
         ('{"a": -Infinity}', "found -Infinity, which JSON does not have"),
         ('["NaN",\n "\\"NaN", NaN]', "line 2, column 11: expected JSON, found NaN"),
         ("[1e999]", "found 1e999 is not finite"),
+        (r'["\ud800"]', "expected text, found half a character"),
+        (r'{"\udfff": 1}', "expected text, found half a character"),
         ('{"a": 1, "b": 2, "a": 3}', "found the name 'a' twice in one object"),
         ("[" * 1_000_000, "it is nested too deeply"),
         ('{"a":' * 1_000_000, "it is nested too deeply"),

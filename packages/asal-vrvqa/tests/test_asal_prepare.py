@@ -288,6 +288,7 @@ def test_frames_and_viewports_may_share_a_folder(raw, order):
         ("../A_Bay.mp4,0,0", "the name of a video file"),
         ("/tmp/A_Bay.mp4,0,0", "the name of a video file"),
         ("..,0,0", "the name of a video file"),
+        (f"{'a' * 5000},0,0", "the name of a video file"),
         (",0,0", "the name of a video file"),
         ("C_Two.mp4,0,nan", "line 2, column HM_yaw.*finite"),
         ("C_Two.mp4,0,0\nC_Two.mp4,0,0", "line 3.*second row of C_Two.mp4"),

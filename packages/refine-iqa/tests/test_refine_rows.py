@@ -133,6 +133,8 @@ def test_a_perception_row_keeps_what_is_to_be_seen(folder):
     ("change", "message"),
     [
         ({"image": "gone.png"}, "expected the image that the row names, found no file"),
+        ({"image": "a" * 5000}, "expected the image that the row names, found no file"),
+        ({"image": "a\0b"}, "expected the image that the row names, found no file"),
         ({"image": None}, "either an image or a video, found neither"),
         ({"video": "clip.MOV"}, "either an image or a video, found image and video"),
         ({"image": "clip.MOV"}, "expected an image .*found the video clip.MOV"),

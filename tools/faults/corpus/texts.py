@@ -46,7 +46,7 @@ VALUES: dict[str, bytes] = {
 REFUSED = (
     "NaN", "-Infinity", "1e999", "a number of 5000 digits", "lists, a million deep",
     "objects, a million deep", "lists, not closed", "a bare NUL", "no UTF-8", "text cut short",
-    "an object with a name twice", "a million commas",
+    "an object with a name twice", "a million commas", "a lone surrogate",
 )  # fmt: skip
 """Those that are no JSON, or none that the house reads, wherever they stand."""
 

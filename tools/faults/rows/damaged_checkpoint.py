@@ -43,37 +43,36 @@ def run(subject: Subject, options: Options) -> list[Figure]:
     """Through the store for every file and damage; through the commands for some of them."""
     store = Store(subject.whole / "checkpoints")
     newest = store.folder / f"step-{store.steps()[-1]:08d}"
-    names = [path.relative_to(newest).as_posix() for path in files_in(newest)]
-    cases = [(name, damage) for name in names for damage in DAMAGE]
+    cases = [(place, damage) for place in range(len(files_in(newest))) for damage in DAMAGE]
     draw = options.draw("damaged-checkpoint", subject.module)
     some = draw.sample(cases, max(2, options.moments // SHARE))
     found = [_by_store(subject, options, cases), _by_command(subject, options, some)]
     return [*found, _model(subject, options)]
 
 
-def _by_store(subject: Subject, options: Options, cases: list[tuple[str, str]]) -> Figure:
+def _by_store(subject: Subject, options: Options, cases: list[tuple[int, str]]) -> Figure:
     trials = Trials("damaged-checkpoint", subject, WANTED)
-    for name, damage in cases:
-        with trials.trial(f"{name} {damage}"):
+    for place, damage in cases:
+        with trials.trial(f"file {place + 1} {damage}"):
             folder = options.folder / "store"
             shutil.copytree(subject.whole / "checkpoints", folder)
             try:
-                _refused(Store(folder), name, damage)
+                _refused(Store(folder), place, damage)
             finally:
                 shutil.rmtree(folder)
     return trials.figure(f"{len(cases) // len(DAMAGE)} files x {len(DAMAGE)} kinds of damage")
 
 
-def _refused(store: Store, name: str, damage: str) -> None:
+def _refused(store: Store, place: int, damage: str) -> None:
     before, newest = store.steps()[-2:]
-    path = store.folder / f"step-{newest:08d}" / name
+    path = _file(store, newest, place)
     whole = path.read_bytes()
     DAMAGE[damage](path)
     expect(path.read_bytes() != whole, "the damage changed nothing")
     try:
         store.at(newest)
     except CheckpointError as error:
-        expect(Path(name).name in str(error), f"the file is not named: {error}")
+        expect(path.name in str(error), f"the file is not named: {error}")
     else:
         expect(holds=False, found="loaded without a word")
     taken = store.latest()
@@ -81,19 +80,25 @@ def _refused(store: Store, name: str, damage: str) -> None:
     expect(step == before, f"step {step} was taken, not {before}")
 
 
-def _by_command(subject: Subject, options: Options, cases: list[tuple[str, str]]) -> Figure:
+def _file(store: Store, step: int, place: int) -> Path:
+    """A file of a checkpoint, by its place among them: the names in trl's part hold the step."""
+    return files_in(store.folder / f"step-{step:08d}")[place]
+
+
+def _by_command(subject: Subject, options: Options, cases: list[tuple[int, str]]) -> Figure:
     """A run that was killed is damaged and resumed; it must get to the bits of the whole one."""
     trials = Trials("damaged-checkpoint: resume", subject, WANTED_COMMAND)
-    for number, (name, damage) in enumerate(cases):
-        with trials.trial(f"{name} {damage}"):
+    for number, (place, damage) in enumerate(cases):
+        with trials.trial(f"file {place + 1} {damage}"):
             run = options.folder / f"run-{number}"
             line = [*subject.train(subject.data, run), "--run", run]
             with child(line) as started:
                 start = Start(child=started, run=run, begun=0.0)
                 start.wait_until(partial(_has_two, run))
                 started.kill_all()
-            before, newest = Store(run / "checkpoints").steps()[-2:]
-            DAMAGE[damage](run / "checkpoints" / f"step-{newest:08d}" / name)
+            store = Store(run / "checkpoints")
+            before, newest = store.steps()[-2:]
+            DAMAGE[damage](_file(store, newest, place))
             again = ended([*line, "--resume"])
             expect(again.status == 0, f"ended with {again.status}:\n{again.output}")
             said = "The checkpoint before it is looked for" in " ".join(again.output.split())

@@ -21,7 +21,7 @@ _NAMES = (
     b"<script>alert(2)<",
     b'"onmouseover="alert(3)',
     b"'><svg onload=alert(4)>",
-    b"</style><b id=injected>",
+    b"<b id=injected>",
     b"=1+1",
     b"@SUM(A1)",
     b"{{7*7}}",
@@ -36,7 +36,7 @@ _NAMES = (
     b"con",
     b"a;b,c\"d'",
     b"$(touch x)",
-    b"[red]b[/]",
+    b"[red]b[bold]",
 )
 _MARKS = ("alert(", "injected")
 

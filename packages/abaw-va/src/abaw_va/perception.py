@@ -16,7 +16,6 @@ from shared_core.data.face_detectors import detector
 from shared_core.data.faces import Detector, FaceBoxes, Person
 from shared_core.errors import UsageError
 
-
 NO_CHECKPOINT = (
     "--checkpoint: a prediction needs a trained network, and none comes with this package.\n"
     "Train one (`abaw-va train --data ...`), convert the authors' weights (`abaw-va convert`), or try the "

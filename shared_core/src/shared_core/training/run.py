@@ -205,7 +205,9 @@ class Run:
             self.progress = self._at(Position(), step=0)
             self._alone(lambda: self._record.rewind(-1))
             if self.settings.resume:
-                self._record.say(f"{self.settings.run}: no checkpoint to go on from; this begins anew")
+                self._record.say(
+                    f"{self.settings.run}: no checkpoint to go on from; this begins anew"
+                )
         else:
             self._go_on(saved, load)
         self._record.meter.skip()
@@ -313,7 +315,9 @@ class Run:
         now = self.accelerator.num_processes
         told = f"continued after update {self.progress.step}"
         if now != before:
-            told += f" in {now} process(es) instead of {before}: the same batches, but not the same last digits"
+            told += (
+                f" in {now} process(es) instead of {before}: the same batches, other last digits"
+            )
         self._record.note(self.progress.step, told)
 
     def _alone(self, action: Callable[[], T]) -> T:

@@ -16,6 +16,8 @@ from shared_core.errors import DataError
 Direction = tuple[float, float]
 """Yaw and pitch, degrees; see `projection`."""
 
+_LONGEST_NAME = 200  # bytes; file systems take 255, and the folders' names have a few more
+
 
 def read_starts(path: Path) -> dict[str, Direction]:
     """Start direction of each video.
@@ -55,7 +57,7 @@ def _columns(**more: Callable[[str], Any]) -> Mapping[str, Callable[[str], Any]]
 def _file_name(text: str) -> str:
     # Folders are called by it: a name such as ../x would lead out of where they belong.
     is_plain = text and not text.startswith(".") and "\\" not in text and text == Path(text).name
-    if not is_plain or len(os.fsencode(text)) > _LONGEST_NAME:
+    if not is_plain or len(text.encode()) > _LONGEST_NAME:
         raise ValueError("the name of a video file")
     return text
 

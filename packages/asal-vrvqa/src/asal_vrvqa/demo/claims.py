@@ -46,7 +46,7 @@ def gain(ours: Contender, theirs: Contender, name: str) -> Measure:
 def claim_of_forgetting(finetune: Contender) -> str:
     """Whether finetuning forgets."""
     forgotten = finetune.figures()["forgetting"]
-    told = f"Finetuning, one task after another, loses {brief(forgotten)} of SRCC on the tasks before the last"
+    told = f"Finetuning, task after task, loses {brief(forgotten)} of SRCC on the tasks before the last"
     if low(forgotten) > 0:
         return f"{told}: it forgets."
     return f"{told}: that it forgets was not shown."
