@@ -239,3 +239,12 @@ def test_expect_tells_what_was_found_instead():
 
 def test_the_record_of_no_run_has_no_updates(tmp_path):
     assert updates(tmp_path / "none") == []
+
+
+def test_a_row_that_time_does_not_reach_is_listed_and_does_not_fail(tiny, tmp_path):
+    ran = []
+    made = row(lambda *_: ran.append(1))
+    late = runner._Job(made, tiny, options(tmp_path), until=0.0)
+    (found,) = runner.run([late], 1)
+    assert (found.verdict, found.tried, ran) == ("short of", 0, [])
+    assert "--minutes" in found.reason

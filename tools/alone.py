@@ -91,11 +91,10 @@ def test(member: str, python: Path, folder: Path, arguments: list[str]) -> int:
     shutil.copytree(ROOT / tests, folder / tests, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("conftest.py", "pyproject.toml"):
         shutil.copy(ROOT / name, folder)
-    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow"]
+    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow"]
+    command += [*arguments, str(tests)]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    return subprocess.run(
-        [*command, *arguments, tests], cwd=folder, env=clean, check=False
-    ).returncode
+    return subprocess.run(command, cwd=folder, env=clean, check=False).returncode
 
 
 def _built(folder: Path) -> Path:

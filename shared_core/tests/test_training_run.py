@@ -264,7 +264,7 @@ def test_resume_where_nothing_was_begun_begins_and_says_so(config, capsys):
 def test_the_end_of_a_run_names_its_report(config, capsys):
     train(config)
     told = capsys.readouterr().err
-    assert told.splitlines()[-1] == f"finished: see {config.run / 'report.html'}"
+    assert told.splitlines()[-1] == f"written to {config.run}; open {config.run / 'report.html'}"
     assert "begins anew" not in told
 
 

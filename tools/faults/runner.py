@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import pkgutil
 import shutil
 import signal
@@ -20,7 +21,7 @@ from types import FrameType
 
 from tools.faults import rows as rooms
 from tools.faults.processes import end_all
-from tools.faults.row import Options, Row
+from tools.faults.row import Options, Row, not_offered
 from tools.faults.subject import Subject
 from tools.faults.table import Figure, report, show
 from tools.packages import packages
@@ -30,6 +31,8 @@ _DESCRIPTION = (
     "promise about it held. Ends with 1 where one did not hold."
 )
 _CORE = "shared_core"
+_POLL_S = 0.1
+_NO_TIME = "not run: the --minutes were over"
 
 
 @dataclass(frozen=True)
@@ -37,10 +40,13 @@ class _Job:
     row: Row
     subject: Subject
     options: Options
+    until: float = math.inf  # of the monotonic clock
 
     def figures(self) -> list[Figure]:
         """What the row finds; a row that fails is itself a promise that did not hold."""
         begun = time.monotonic()
+        if begun > self.until:
+            return [not_offered(self.row.name, self.subject, self.row.wanted, _NO_TIME)]
         self.options.folder.mkdir(parents=True)
         try:
             found = self.row.run(self.subject, self.options)
@@ -93,15 +99,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(jobs: Sequence[_Job], at_once: int) -> list[Figure]:
     """Do some at once; the figures in the order of the jobs. No process is left, also on Ctrl-C."""
-    pool = ThreadPoolExecutor(at_once)
-    try:
-        found = list(pool.map(_Job.figures, jobs))
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        end_all()  # so that the threads that wait for them go on, and end
-        raise
-    finally:
-        pool.shutdown()
+    with ThreadPoolExecutor(at_once) as pool:
+        futures = [pool.submit(job.figures) for job in jobs]
+        try:
+            found = [future.result() for future in futures]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            while not all(future.done() for future in futures):
+                end_all()  # also what a row starts meanwhile: it goes on where a command has failed
+                time.sleep(_POLL_S)
+            raise
     return [figure for figures in found for figure in figures]
 
 
@@ -128,7 +135,9 @@ def _jobs(arguments: argparse.Namespace, folder: Path) -> list[_Job]:
     modules = [program.replace("-", "_") for program in arguments.packages]
     subjects = [subject_of(module, folder / module, arguments.seed) for module in modules]
     core = subject_of(_CORE, folder / _CORE, arguments.seed)
-    chosen = [row for row in all_rows() if row.name in arguments.rows or not arguments.rows]
+    rows = {row.name: row for row in all_rows()}
+    chosen = [rows[name] for name in arguments.rows] or list(rows.values())
+    until = math.inf if arguments.minutes is None else time.monotonic() + 60 * arguments.minutes
     return [
         _Job(
             row,
@@ -138,6 +147,7 @@ def _jobs(arguments: argparse.Namespace, folder: Path) -> list[_Job]:
                 seed=arguments.seed,
                 folder=folder / "rows" / row.name / subject.module,
             ),
+            until,
         )
         for row in chosen
         for subject in (subjects if row.per_package else [core])
@@ -149,7 +159,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     programs = [module.replace("_", "-") for module in all_subjects()]
     parser = argparse.ArgumentParser(prog="python -m tools.faults", description=_DESCRIPTION)
     parser.add_argument(
-        "rows", nargs="*", metavar="ROW", help=f"any of: {', '.join(names)}; none: all"
+        "rows",
+        nargs="*",
+        metavar="ROW",
+        help=f"any of, in that order: {', '.join(names)}; none: all",
     )
     parser.add_argument(
         "--packages", nargs="+", metavar="P", default=programs, help="none named: all"
@@ -157,6 +170,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--moments", type=int, default=10, help="drawn for a row (default: 10)")
     parser.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: 0)")
     parser.add_argument("--jobs", type=int, default=2, help="rows at the same time (default: 2)")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        metavar="N",
+        help="begin no row after so long; it is listed as not run",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
     arguments = parser.parse_args(argv)
     for kind, given, known in (

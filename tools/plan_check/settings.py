@@ -59,11 +59,11 @@ def _adaglimpse(usual: dict[str, Any], folder: Path) -> Any:
 
     return TrainConfig(
         data_dir=folder,
-        image_size=(128, 128),
+        image_size=(96, 96),
         backbone_size="tiny",
         backbone_training_type="constant",
         num_glimpses=3,
-        rl_batch_size=32,
+        rl_batch_size=16,
         replay_buffer_size=2000,
         batch_size=8,
         **usual,

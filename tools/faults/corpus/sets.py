@@ -155,9 +155,7 @@ class _Gaze(Rows):
     def spoil_table(self, data: Path, names: Sequence[str]) -> None:
         path = data / "source" / "train_annotations_release.txt"
         lines = path.read_text("utf-8").splitlines()
-        for name, value in zip(
-            names, _in_turn(("nan", "1e999", "x", "-7"), len(names)), strict=True
-        ):
+        for name, value in zip(names, _in_turn(("nan", "1e999", "x", ""), len(names)), strict=True):
             place = int(name.removeprefix("line ")) - 1
             fields = lines[place].split(",")
             lines[place] = ",".join([*fields[:8], value, *fields[9:]])

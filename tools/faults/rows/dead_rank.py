@@ -8,7 +8,7 @@ import time
 import psutil
 
 from shared_core.testing.processes import alive
-from tools.faults.campaign import Campaign, Disturbance, Over, Start
+from tools.faults.campaign import POLL_S, Campaign, Disturbance, Over, Start
 from tools.faults.processes import finish
 from tools.faults.row import Options, Row, Trials, expect
 from tools.faults.subject import Subject
@@ -43,6 +43,8 @@ def _dies(rank: int, count: int, seconds: list[float]) -> Disturbance:
         status = start.child.wait(4 * LIMIT_S)
         if status == 0:
             raise Over
+        while alive(family) and time.monotonic() - begun < LIMIT_S:
+            time.sleep(POLL_S)
         seconds.append(time.monotonic() - begun)
         output = start.child.output
         expect(not alive(family), "a process of the run outlives it")

@@ -59,7 +59,8 @@ class Measure:
         if not self.defined:
             return f"undefined ({self.reason})"
         interval = "" if self.low is None else f" [{self.low:.4f}, {self.high:.4f}]"
-        return f"{self.value:.4f}{interval}" + (f" {self.unit}" if self.unit else "")
+        value = f"{self.value:.4f}{interval}" + (f" {self.unit}" if self.unit else "")
+        return f"{value} ({self.reason})" if self.reason else value
 
     @property
     def defined(self) -> bool:

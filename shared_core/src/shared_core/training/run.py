@@ -296,7 +296,9 @@ class Run:
         )
         with self.watch.paused():
             self._alone(lambda: self._export(export, summary))
-        self._record.say(f"finished: see {self.settings.run / 'report.html'}")
+        self._record.say(
+            f"written to {self.settings.run}; open {self.settings.run / 'report.html'}"
+        )
         return summary
 
     # Helpers

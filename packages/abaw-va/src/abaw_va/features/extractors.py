@@ -48,7 +48,10 @@ def extractor(
     if not kind:
         near = difflib.get_close_matches(name.partition("_")[0], known, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise UsageError(f"no extractor for the feature {name!r}.{hint} Known: {', '.join(known)}.")
+        raise UsageError(
+            f"no extractor for the feature {name!r}.{hint} Known: {', '.join(known)}.\n"
+            "Features of your own tables come from no video; `abaw-va evaluate` reads them in a data root."
+        )
     if kind in WITHOUT_WEIGHTS and weights is not None:
         raise UsageError(f"the feature {name!r} has no weights; found {str(weights)!r}.")
     made = _light(kind, name, compat) if weights is None else _heavy(kind, weights, device, compat)
