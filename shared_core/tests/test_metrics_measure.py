@@ -55,8 +55,6 @@ def test_an_interval_that_is_undefined_leaves_its_reason():
 def test_as_text():
     assert str(Measure(value=0.5, low=0.4, high=0.6)) == "0.5000 [0.4000, 0.6000]"
     assert str(Measure(value=2.0, unit="MOS")) == "2.0000 MOS"
-    without = Measure(value=2.0, unit="MOS", reason="no interval: fewer than 5 videos")
-    assert str(without) == "2.0000 MOS (no interval: fewer than 5 videos)"
     assert str(UNDEFINED) == "undefined (target is constant)"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,18 +74,19 @@ class _Watch(TrainerCallback):
         self.seconds: list[float] = []
         self.busy: list[float] = []
         self.count = Counting()
+        self._while_counted = ExitStack()
         self._mark = (0.0, 0.0)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         if state.global_step == (WARM_UP + UPDATES) * self.cycle:
-            self.count.__enter__()
+            self._while_counted.enter_context(self.count)
         self._mark = (time.perf_counter(), time.process_time())
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         self.seconds.append(time.perf_counter() - self._mark[0])
         self.busy.append(time.process_time() - self._mark[1])
         if state.global_step == (WARM_UP + UPDATES + 1) * self.cycle:
-            self.count.__exit__(None, None, None)
+            self._while_counted.close()
 
     def of_an_update(self, times: list[float]) -> float:
         """The median of the cycles after the warm-up, for each of their updates."""

@@ -112,7 +112,7 @@ class FeatureFile:
     def _block(self, file: Any, key: str) -> _Block:
         array = file[key].get(self.dataset) if isinstance(file[key], h5py.Group) else None
         is_table = isinstance(array, h5py.Dataset) and array.ndim == 2 and array.shape[1] > 0
-        if not is_table or array.dtype.kind != "f":
+        if array is None or not is_table or array.dtype.kind != "f":
             raise DataError(
                 self.path,
                 "none" if array is None else f"{getattr(array, 'dtype', array)} of another shape",

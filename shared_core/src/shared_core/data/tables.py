@@ -271,9 +271,7 @@ def _parse(path: Path, text: str, where: str) -> Any:
         place = _place_of_constant(text, where)
         raise DataError(path, f"{error}", where=place, expected="JSON") from error
     except UnicodeEncodeError as error:
-        raise DataError(
-            path, "half a character (a lone surrogate)", where=where, expected="text"
-        ) from error
+        raise DataError(path, "half a character", where=where, expected="text") from error
     except ValueError as error:
         raise DataError(path, f"{error}", where=where, expected="JSON") from error
 

@@ -59,8 +59,7 @@ class Measure:
         if not self.defined:
             return f"undefined ({self.reason})"
         interval = "" if self.low is None else f" [{self.low:.4f}, {self.high:.4f}]"
-        value = f"{self.value:.4f}{interval}" + (f" {self.unit}" if self.unit else "")
-        return f"{value} ({self.reason})" if self.reason else value
+        return f"{self.value:.4f}{interval}" + (f" {self.unit}" if self.unit else "")
 
     @property
     def defined(self) -> bool:
