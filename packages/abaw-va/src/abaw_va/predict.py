@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,7 @@ def predict(
     models: Sequence[VaModel],
     video: Path | str,
     *,
-    perceive: Perceiver | None = None,
+    perceive: Callable[[Path], VideoFeatures] | None = None,
     smoothing: Smoothing | None = None,
 ) -> VideoPrediction:
     """Valence and arousal for every frame of a video, as the mean of one or several networks.
