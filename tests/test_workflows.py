@@ -121,7 +121,7 @@ def test_the_ci_script_is_a_program_that_runs_the_readmes_tests():
     assert os.access(script, os.X_OK)
     told = script.read_text()
     for name in ("test", "lint", "types", "docs", "slow", "faults"):
-        assert f"step hatch run {name}\n" in told
+        assert f"step hatch run {name}" in told
     assert "--require-hashes --requirement requirements/tools.txt" in told
     assert "UV_CONSTRAINT=requirements/ci.txt" in told
     assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0

@@ -71,6 +71,7 @@ def show(figures: Sequence[Figure], title: str) -> None:
     for figure in figures:
         if figure.verdict == "short of":
             console.print(f"{figure.row}, {figure.package}: {figure.reason}", markup=False)
+            continue  # its failures are in the JSON
         for failure in figure.failures[:_SHOWN_FAILURES]:
             console.print(f"{figure.row}, {figure.package}: {failure}", markup=False)
         if (hidden := len(figure.failures) - _SHOWN_FAILURES) > 0:

@@ -44,7 +44,9 @@ def planned(subject: Subject, options: Options) -> list[Disturbance]:
     draw = options.draw("kill", subject.module)
     points = draw.sample(subject.points, len(subject.points))
     named = [_at(p) for p in itertools.islice(itertools.cycle(points), options.moments // 2)]
-    loader = [_loader_dies(draw.randrange(1, 4))] if options.moments > 2 else []
+    # trl's loader has read all of so short an epoch, and is gone, when its first update is recorded.
+    has_loader = options.moments > 2 and not subject.trl
+    loader = [_loader_dies(draw.randrange(1, 4))] if has_loader else []
     by_chance = [_by_chance(draw) for _ in range(options.moments - len(named) - len(loader))]
     mixed = [*named, *loader, *by_chance]
     draw.shuffle(mixed)

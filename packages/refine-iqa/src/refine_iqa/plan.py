@@ -105,6 +105,7 @@ def _measured(config: TrainConfig, folder: Path) -> Cost:
     cycles = WARM_UP + UPDATES + 1
     config = replace(
         made_up(config, folder, 2 * config.batch_size),
+        run=folder / "run",  # which trl makes
         epochs=cycles,
         max_steps=cycles * config.num_iterations,
     )
