@@ -37,6 +37,7 @@ PACKAGE = {
             Verb("prepare cuts", "NAME.config:PrepareConfig", "NAME.work:show", "Cut the videos."),
             Verb("prepare folds", "NAME.config:PrepareConfig", "NAME.work:show", "Make folds."),
             Verb("print", "NAME.config:PrepareConfig", "NAME.work:print_forever", "Print lines."),
+            Verb("name", "NAME.config:PrepareConfig", "NAME.work:name", "Print a name."),
             Verb("wait", "NAME.config:PrepareConfig", "NAME.work:wait", "Wait for Ctrl-C."),
         )
         if __name__ == "__main__":
@@ -78,6 +79,9 @@ PACKAGE = {
 
         def show(config):
             print(config)
+
+        def name(config):
+            print("\\xe9 \\udcff")
 
         def print_forever(config):
             while True:
@@ -162,6 +166,34 @@ def test_a_reader_that_leaves_ends_the_command_quietly(package):
     process.stdout.close()
     assert process.stderr.read() == b""
     assert process.wait(60) == 141
+
+
+def test_a_full_output_is_said_in_one_line(package):
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no device that is always full")
+    with full.open("w") as output:
+        outcome = subprocess.run(
+            [sys.executable, "-m", package, "--help"], stdout=output, stderr=subprocess.PIPE
+        )
+    assert outcome.returncode == 1
+    assert outcome.stderr.count(b"\n") == 1
+    assert b"standard output cannot be written: No space left" in outcome.stderr
+
+
+def test_a_closed_output_stops_nothing(package):
+    line = f"{sys.executable} -m {package} --help >&-"
+    outcome = subprocess.run(line, shell=True, stderr=subprocess.PIPE)
+    assert (outcome.returncode, outcome.stderr) == (0, b"")
+
+
+def test_what_the_output_cannot_encode_is_escaped(package):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    outcome = subprocess.run(
+        [sys.executable, "-m", package, "name"], capture_output=True, env=environment
+    )
+    assert (outcome.returncode, outcome.stderr) == (0, b"")
+    assert outcome.stdout == b"\\xe9 \\udcff\n"
 
 
 def test_ctrl_c_ends_with_130_and_no_traceback(package):

@@ -128,3 +128,10 @@ def test_empty_and_single_point_figures_are_drawn(count: int) -> None:
     assert curves([Line(name="a", x=STEPS[:count], y=GAPPED[:count])], x="x")
     assert intervals([], x="x")
     assert histogram({}, x="x")
+
+
+@pytest.mark.parametrize("name", ["a\udcff.png", r"$\nothing$", "<b>", "$1 and $2"])
+def test_any_name_of_a_file_can_stand_in_a_figure(name):
+    line = Line(name=name, x=[0, 1], y=[0, 1])
+    assert "<svg" in curves([line, line], x="x", y="y", title=name)
+    assert "<svg" in intervals([Bar(name=name, value=1.0)], x="x", title=name)

@@ -150,6 +150,14 @@ def test_the_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         Page("p").write(tmp_path / "absent" / "p.html")
 
 
+def test_the_name_of_a_file_need_not_be_text(tmp_path):
+    page = Page("a\udcff.png")
+    page.section("a\udcff").link("whole", "shown/a\udcff.png")
+    text = page.write(tmp_path / "p.html").read_text("utf-8")
+    assert '<a href="shown/a%FF.png">' in text
+    assert "<h1>a\\udcff.png</h1>" in text
+
+
 def test_a_link_leads_to_a_file_below_the_page_and_nowhere_else():
     page = Page("a page")
     page.section("one").link("the <b>report</b>", "abaw-va/a report.html")

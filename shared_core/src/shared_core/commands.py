@@ -17,10 +17,12 @@ help of a verb needs its config class and tyro, and only a command that runs imp
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from shared_core.errors import UsageError, UserError
@@ -86,10 +88,11 @@ def main(
 
     Returns:
         The exit status: 0, what the verb returns, 2 for a mistake in what was asked, 1 for one in
-        the data, 130 after Ctrl-C, 141 when the reader of the output went away. An exception that
-        is not the user's mistake leaves with its traceback.
+        the data or an output that is full, 130 after Ctrl-C, 141 when the reader of the output
+        went away. An exception that is not the user's mistake leaves with its traceback.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _make_writable()
     try:
         status = _run(program, module, (*verbs, _SUPERVISE, _DOCTOR), arguments)
         sys.stdout.flush()
@@ -98,10 +101,13 @@ def main(
         return error.exit_status
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except BrokenPipeError:
-        if not _reader_has_left():
+    except OSError as error:
+        if error.filename is not None or not _is_of_the_output(error):  # a stream has no name
             raise
-        return _BROKEN_PIPE
+        if isinstance(error, BrokenPipeError):
+            return _BROKEN_PIPE
+        sys.stderr.write(f"{program}: standard output cannot be written: {error.strerror}\n")
+        return 1
     except SystemExit as end:  # tyro ends so, after help (0) or a message of its own (2)
         if isinstance(end.code, str):
             raise
@@ -243,12 +249,23 @@ def _resolve(path: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def _reader_has_left() -> bool:
-    """Whether the pipe that broke is our own output; then what is still flushed goes nowhere."""
+def _make_writable() -> None:
+    """Let every message out: where a shell closed the output, and where a file's name is no text."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # `program >&-`
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _is_of_the_output(error: OSError) -> bool:
+    """Whether it is our own output that cannot be written; then what is still flushed goes nowhere."""
     try:
         sys.stdout.write("\n")  # a flush alone forgets what it could not write
         sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
+    except OSError as again:
+        if again.errno == error.errno:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return True
     return False

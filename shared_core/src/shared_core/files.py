@@ -44,6 +44,11 @@ def find_files(paths: Iterable[Path], suffixes: Collection[str], noun: str) -> l
     return list({path.resolve(): path for path in found}.values())
 
 
+def as_text(name: str | Path) -> str:
+    r"""A name as text that UTF-8 can hold: a byte of a file's name that is no text is escaped, `\udcff`."""
+    return str(name).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def sync_file(path: Path) -> None:
     """Wait until the bytes of a file are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)

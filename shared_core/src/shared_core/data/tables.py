@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, NoReturn, TextIO
 
 from shared_core.data.atomic import replacing
 from shared_core.errors import DataError
+from shared_core.files import as_text
 
 MAX_LINE = 16 * 2**20
 """Characters of the longest line that is read."""
@@ -24,6 +25,7 @@ MAX_JSON = 2**30
 """Bytes of the largest JSON file that is read."""
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_COMPUTED = ("=", "+", "-", "@", "\t", "\r")  # how a formula begins
 _QUOTED_OR_CONSTANT = re.compile(r'"(?:[^"\\]++|\\.)*+"|(-?Infinity|NaN)', re.DOTALL)
 
 
@@ -126,6 +128,9 @@ def read_jsonl(path: Path | str) -> Iterator[tuple[int, Any]]:
 def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write a CSV file with a header, whole or not at all; None and NaN become empty fields.
 
+    A text that a spreadsheet would compute, such as the name of a file that begins with `=`, has a `'` before
+    it, by which a spreadsheet knows text.
+
     Raises:
         DataError: the file cannot be written.
     """
@@ -133,7 +138,7 @@ def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Mapping[s
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         for row in rows:
-            writer.writerow([jsonable(row[name]) for name in columns])
+            writer.writerow([_cell(row[name]) for name in columns])
 
 
 def write_json(path: Path | str, value: Any) -> None:
@@ -158,20 +163,33 @@ def write_jsonl(path: Path | str, values: Iterable[Any]) -> None:
             file.write(json.dumps(jsonable(value), ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def _cell(value: Any) -> Any:
+    plain = jsonable(value)
+    if not isinstance(plain, str) or not plain.startswith(_COMPUTED):
+        return plain
+    try:
+        float(plain)
+    except ValueError:
+        return f"'{plain}"
+    return plain  # a number with its sign
+
+
 def jsonable(value: Any) -> Any:
     """A value as JSON has it: NaN and infinities None, paths text, arrays and tuples lists.
+
+    What UTF-8 cannot hold is escaped (`shared_core.files.as_text`).
 
     Raises:
         TypeError: a type that JSON has no word for.
     """
-    if value is None or isinstance(value, str | bool | int):
+    if isinstance(value, str | Path):
+        return as_text(value)
+    if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if isinstance(value, Path):
-        return str(value)
     if isinstance(value, Mapping):
-        return {str(key): jsonable(inner) for key, inner in value.items()}
+        return {as_text(str(key)): jsonable(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [jsonable(inner) for inner in value]
     if hasattr(value, "tolist"):  # numpy's and torch's arrays and scalars

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shared_core.extras import require
+from shared_core.files import as_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -134,7 +135,9 @@ def curves(
         for index, line in enumerate(lines):
             colour, dash = PALETTE[index % len(PALETTE)], _DASHES[index // len(PALETTE) % 4]
             marker = "o" if line.marked else None
-            axes.plot(line.x, line.y, dash, color=colour, label=line.name, marker=marker, ms=3.5)
+            axes.plot(
+                line.x, line.y, dash, color=colour, label=as_text(line.name), marker=marker, ms=3.5
+            )
             if line.low is not None and line.high is not None:
                 low, high = np.asarray(line.low, float), np.asarray(line.high, float)
                 axes.fill_between(line.x, low, high, color=colour, alpha=0.2, lw=0)
@@ -173,7 +176,7 @@ def intervals(bars: Sequence[Bar], *, x: str, title: str = "", chance: float | N
         if chance is not None:
             axes.axvline(chance, color=_INK, lw=1, ls=":", label=f"chance ({chance:g})")
             _legend(figure)
-        axes.set_yticks(range(len(bars)), [bar.name for bar in bars])
+        axes.set_yticks(range(len(bars)), [as_text(bar.name) for bar in bars])
         axes.set_ylim(len(bars) - 0.5, -0.75)
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
@@ -260,7 +263,7 @@ def _axes(width: float, height: float, title: str) -> Iterator[tuple[Figure, Axe
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
         if title:
-            axes.set_title(title)
+            axes.set_title(as_text(title))
         yield figure, axes
 
 
@@ -293,7 +296,7 @@ def _svg(figure: Figure, name: str) -> Svg:
     own = "f" + hashlib.sha256(markup.encode()).hexdigest()[:8]
     markup = re.sub(r'\bid="', f'id="{own}-', markup)
     markup = re.sub(r'(href="|url\()#', rf"\1#{own}-", markup)
-    label = html.escape(name)
+    label = html.escape(as_text(name))
     head = f'<svg role="img" aria-label="{label}"><title>{label}</title>'
     opening, rest = markup.split(">", 1)
     opening = re.sub(r' (?:width|height)="[^"]*"', "", opening)

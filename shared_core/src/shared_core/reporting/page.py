@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import base64
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import quote
 
 from shared_core.errors import DataError
 from shared_core.extras import require
@@ -56,7 +58,8 @@ class Section:
         """
         if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or ":" in path:
             raise ValueError(f"a link leads to a file below the page, not to {path!r}")
-        return self._add("link", text=text, path=path)
+        # by its bytes: the name of a file need not be text
+        return self._add("link", text=text, address=quote(os.fsencode(path)))
 
     def note(self, text: str, *, warning: bool = False) -> Section:
         """A paragraph in a box; a warning stands out."""
@@ -159,7 +162,7 @@ class Page:
         Raises:
             DataError: it cannot be written.
         """
-        content = self.html()
+        content = self.html().encode("utf-8", "backslashreplace")  # names of files that are no text
         try:
             replace_file(path, content)
         except OSError as error:
