@@ -20,6 +20,7 @@ SOURCES = sorted(
 )
 ROOMS = (
     "config", "data", "model", "method", "learner", "evaluate", "predict", "weights", "synthetic", "cli",
+    "demo", "serve", "plan",
 )  # fmt: skip
 
 

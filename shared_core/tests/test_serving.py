@@ -18,7 +18,7 @@ from shared_core.serving.answering import BROKEN, NotAnsweredError, answered
 from shared_core.serving.checkpoint import made_by_demo, newest_run
 from shared_core.serving.config import ServeSettings
 from shared_core.serving.guard import POLICY, Guard
-from shared_core.serving.parts import Choice, Example, Number, Output, Service, Switch, Words
+from shared_core.serving.parts import Choice, Example, Number, Output, Page, Service, Switch, Words
 from shared_core.serving.server import free_port, serve
 
 
@@ -52,7 +52,7 @@ def service(answer, **changes):
 )
 def test_settings_that_cannot_work_are_refused(field, changes):
     with pytest.raises(ConfigError, match=field):
-        ServeSettings(**changes)
+        ServeSettings(out=Path("demo"), **changes)
 
 
 # --- which model ----------------------------------------------------------------------------------
@@ -235,12 +235,13 @@ def test_a_missing_gradio_is_named_before_a_model_is_loaded(tmp_path, monkeypatc
     monkeypatch.setitem(sys.modules, "gradio", None)
     with pytest.raises(MissingExtraError, match=r'pip install "sums\[serve\]"'):
         serve(
-            ServeSettings(serve=True, checkpoint="x"),
-            lambda checkpoint: pytest.fail(f"loaded {checkpoint}"),
-            program="sums",
-            demo=tmp_path,
-            runs="*",
-            taught="",
+            Page(
+                program="sums",
+                service=lambda checkpoint, _: pytest.fail(f"loaded {checkpoint}"),
+                runs="*",
+                taught="",
+            ),
+            ServeSettings(out=tmp_path, serve=True, checkpoint="x"),
         )
 
 

@@ -79,7 +79,10 @@ def test_what_replay_changes_is_claimed_where_its_interval_says_so(forgetful):
 
 
 def test_one_seed_claims_nothing_about_two_memories(forgetful):
-    assert claim_of_asal(forgetful) == "Whether ASAL is better than plain replay, `--full` asks."
+    assert (
+        claim_of_asal(forgetful)
+        == "Whether ASAL is better than plain replay, the option --full asks."
+    )
     of_seeds = [contender(n, k, seeds=3) for n, k in (("finetune", 0), ("er", 0.5), ("asal", 1.0))]
     assert "it is better here" in claim_of_asal(of_seeds)
     worse = [of_seeds[0], replace(of_seeds[2], name="er"), replace(of_seeds[1], name="asal")]

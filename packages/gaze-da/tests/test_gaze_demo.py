@@ -95,7 +95,7 @@ def test_learning_is_claimed_only_where_no_interval_overlaps_the_centre_prior():
 
 def test_one_seed_claims_nothing_of_adaptation():
     told = claim_of_adaptation(target(0.2))
-    assert "`--full` asks" in told
+    assert "the option --full asks" in told
     assert "helps here" not in told
 
 
@@ -178,7 +178,7 @@ def test_the_demo_shows_localisation_better_than_the_centre(tmp_path):
         assert found["AUC"][NETWORK].low > found["AUC"][baseline].high
         assert found["distance"][NETWORK].high < found["distance"][baseline].low
     assert "Better by" in demo.claims[0]
-    assert "`--full` asks" in demo.claims[1]
+    assert "the option --full asks" in demo.claims[1]
     assert {PLAIN, ADAPTED} < set(found["AUC on the other style"])
     report = (tmp_path / "demo" / "report.html").read_text()
     assert report.count("data:image/png") == 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -19,32 +19,13 @@ from shared_core.data.faces import Person
 from shared_core.data.tables import write_csv
 from shared_core.files import VIDEO_SUFFIXES
 from shared_core.launch.devices import chosen_device
-from shared_core.serving.parts import Choice, Example, Output, Service
-from shared_core.serving.server import serve
+from shared_core.serving.parts import Choice, Example, Output, Page, Service
 from shared_core.testing.media import write_media
-
-TAUGHT = "This network was taught by the demo, on drawn faces and voices: of films its numbers mean nothing."
 
 MEANT = (
     "It estimates how a face and a voice appear to others, not what a person feels; it must not be the "
     "ground for decisions about people."
 )
-
-
-def open_page(config: DemoConfig) -> NoReturn:
-    """`abaw-va demo --serve`: until Ctrl-C or SIGTERM.
-
-    Raises:
-        UserError: as `serve`.
-    """
-    serve(
-        config,
-        lambda checkpoint: service(checkpoint, config),
-        program="abaw-va",
-        demo=config.out,
-        runs="run/seed-*",
-        taught=TAUGHT,
-    )
 
 
 def service(checkpoint: str, config: DemoConfig) -> Service:
@@ -123,3 +104,14 @@ def _examples(folder: Path) -> Sequence[Example]:
         rate=synthetic.SOUND_RATE, audio_codec="aac",
     )  # fmt: skip
     return [Example(path=path)]
+
+
+PAGE = Page(
+    program="abaw-va",
+    service=service,
+    runs="run/seed-*",
+    taught=(
+        "This network was taught by the demo, on drawn faces and voices: of films its numbers "
+        "mean nothing."
+    ),
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from PIL import Image
 
@@ -18,32 +18,10 @@ from adaglimpse.predict.writing import story_of, write_png
 from shared_core.data.images import SUFFIXES
 from shared_core.files import VIDEO_SUFFIXES
 from shared_core.launch.devices import chosen_device
-from shared_core.serving.parts import Example, Number, Output, Service
-from shared_core.serving.server import serve
-
-TAUGHT = (
-    "This model was taught by the demo, on drawn scenes of 64 by 64 pixels: of photographs its answers mean "
-    "nothing."
-)
+from shared_core.serving.parts import Example, Number, Output, Page, Service
 
 SHOWN = 8
 """Frames of a video whose glimpses are drawn."""
-
-
-def open_page(config: DemoConfig) -> NoReturn:
-    """`adaglimpse demo --serve`: until Ctrl-C or SIGTERM.
-
-    Raises:
-        UserError: as `serve`.
-    """
-    serve(
-        config,
-        lambda checkpoint: service(checkpoint, config),
-        program="adaglimpse",
-        demo=config.out,
-        runs="run/*-[0-9]",
-        taught=TAUGHT,
-    )
 
 
 def service(checkpoint: str, config: DemoConfig) -> Service:
@@ -143,3 +121,14 @@ def _examples(folder: Path) -> Sequence[Example]:
         Image.fromarray(scene.picture).save(path)
         made.append(Example(path=path))
     return made
+
+
+PAGE = Page(
+    program="adaglimpse",
+    service=service,
+    runs="run/*-[0-9]",
+    taught=(
+        "This model was taught by the demo, on drawn scenes of 64 by 64 pixels: of photographs "
+        "its answers mean nothing."
+    ),
+)

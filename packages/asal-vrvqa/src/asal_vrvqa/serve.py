@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 from asal_vrvqa import synthetic
 from asal_vrvqa.config import DemoConfig
@@ -12,35 +12,13 @@ from asal_vrvqa.model.network import QualityModel
 from asal_vrvqa.predict import Prediction, plot_of, predict
 from shared_core.files import VIDEO_SUFFIXES
 from shared_core.launch.devices import chosen_device
-from shared_core.serving.parts import Choice, Example, Number, Output, Service, Switch
-from shared_core.serving.server import serve
-
-TAUGHT = (
-    "This network was taught by the demo, on drawn panoramas and how much they were distorted: of real "
-    "videos its scores mean nothing."
-)
+from shared_core.serving.parts import Choice, Example, Number, Output, Page, Service, Switch
 
 SECONDS: Mapping[str, Literal[7, 15]] = {"7 s": 7, "15 s": 15}
 """How long viewers of the data set watched."""
 
 SEVERITIES = (0.1, 0.9)
 """Of the drawn examples: a good one and a bad one."""
-
-
-def open_page(config: DemoConfig) -> NoReturn:
-    """`asal-vrvqa demo --serve`: until Ctrl-C or SIGTERM.
-
-    Raises:
-        UserError: as `serve`.
-    """
-    serve(
-        config,
-        lambda checkpoint: service(checkpoint, config),
-        program="asal-vrvqa",
-        demo=config.out,
-        runs="run/asal-*",
-        taught=TAUGHT,
-    )
 
 
 def service(checkpoint: str, config: DemoConfig) -> Service:
@@ -119,3 +97,14 @@ def _examples(folder: Path) -> Sequence[Example]:
         )
         made.append(Example(path=path))
     return made
+
+
+PAGE = Page(
+    program="asal-vrvqa",
+    service=service,
+    runs="run/asal-*",
+    taught=(
+        "This network was taught by the demo, on drawn panoramas and how much they were distorted: of real "
+        "videos its scores mean nothing."
+    ),
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -18,31 +18,9 @@ from shared_core.data.images import SUFFIXES
 from shared_core.data.tables import write_csv
 from shared_core.files import VIDEO_SUFFIXES
 from shared_core.launch.devices import chosen_device
-from shared_core.serving.parts import Example, Output, Service, Words
-from shared_core.serving.server import serve
-
-TAUGHT = (
-    "This network was taught by the demo, on drawings of 160 by 120 pixels: on photographs its answers mean "
-    "nothing."
-)
+from shared_core.serving.parts import Example, Output, Page, Service, Words
 
 NOBODY = "No face was found. Give the head boxes, or take a picture with larger faces."
-
-
-def open_page(config: DemoConfig) -> NoReturn:
-    """`gaze-da demo --serve`: until Ctrl-C or SIGTERM.
-
-    Raises:
-        UserError: as `serve`.
-    """
-    serve(
-        config,
-        lambda checkpoint: service(checkpoint, config),
-        program="gaze-da",
-        demo=config.out,
-        runs="run/*",
-        taught=TAUGHT,
-    )
 
 
 def service(checkpoint: str, config: DemoConfig) -> Service:
@@ -133,3 +111,14 @@ def _examples(folder: Path) -> Sequence[Example]:
         boxes = (",".join(f"{v:.0f}" for v in person.head_px) for person in scene.people)
         made.append(Example(path=path, values={"heads": " ".join(boxes)}))
     return made
+
+
+PAGE = Page(
+    program="gaze-da",
+    service=service,
+    runs="run/*",
+    taught=(
+        "This network was taught by the demo, on drawings of 160 by 120 pixels: on photographs "
+        "its answers mean nothing."
+    ),
+)

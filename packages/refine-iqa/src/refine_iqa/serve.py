@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -16,32 +16,10 @@ from refine_iqa.predict import predict
 from refine_iqa.scoring import QualityScorer
 from shared_core.data.images import SUFFIXES
 from shared_core.files import VIDEO_SUFFIXES
-from shared_core.serving.parts import Example, Output, Service, Switch, Words
-from shared_core.serving.server import serve
-
-TAUGHT = (
-    "This model was taught by the demo, on drawings of 56 by 56 pixels: of photographs its scores mean "
-    "nothing, and what it writes even less."
-)
+from shared_core.serving.parts import Example, Output, Page, Service, Switch, Words
 
 STRENGTHS = (0.1, 0.9)
 """Of the drawn examples: hardly spoilt, and badly."""
-
-
-def open_page(config: DemoConfig) -> NoReturn:
-    """`refine-iqa demo --serve`: until Ctrl-C or SIGTERM.
-
-    Raises:
-        UserError: as `serve`.
-    """
-    serve(
-        config,
-        lambda checkpoint: service(checkpoint, config),
-        program="refine-iqa",
-        demo=config.out,
-        runs="run/*-[0-9]",
-        taught=TAUGHT,
-    )
 
 
 def service(checkpoint: str, config: DemoConfig) -> Service:
@@ -105,3 +83,14 @@ def _examples(folder: Path) -> Sequence[Example]:
         Image.fromarray(spoilt.pixels).save(path)
         made.append(Example(path=path))
     return made
+
+
+PAGE = Page(
+    program="refine-iqa",
+    service=service,
+    runs="run/*-[0-9]",
+    taught=(
+        "This model was taught by the demo, on drawings of 56 by 56 pixels: of photographs its scores mean "
+        "nothing, and what it writes even less."
+    ),
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -21,6 +22,8 @@ _HIGHEST_PORT = 65_535
 class ServeSettings:
     """A page in the browser on a trained model, instead of the demo."""
 
+    out: Path
+    """Folder of the demo."""
     serve: bool = False
     """Open a page to try a model in the browser, instead of the demo; needs the extra `serve`."""
     checkpoint: Annotated[str | None, tyro.conf.arg(metavar="RUN|FOLDER|HUB_ID")] = None

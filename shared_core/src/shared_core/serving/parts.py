@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
+
+from shared_core.serving.config import ServeSettings
+
+Settings = TypeVar("Settings", bound=ServeSettings)
 
 Kind = Literal["facts", "note", "text", "figure", "table", "picture", "pictures", "video", "files"]
 """How an answer is shown, and what it is:
@@ -154,3 +158,20 @@ class Service:
     notes: tuple[str, ...] = ()
     device: str = "cpu"
     examples: Callable[[Path], Sequence[Example]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page(Generic[Settings]):
+    """What a package's `demo --serve` opens.
+
+    Attributes:
+        program: whose page.
+        service: loads the model of a run, folder or hub id, and says what it is shown with.
+        runs: pattern of the runs in the demo's folder that hold what the demo is about: `run/seed-*`.
+        taught: what has to be said of the demo's models: what they were taught on.
+    """
+
+    program: str
+    service: Callable[[str, Settings], Service]
+    runs: str
+    taught: str

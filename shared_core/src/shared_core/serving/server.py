@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,61 +20,50 @@ from shared_core.extras import require
 from shared_core.serving.checkpoint import made_by_demo, newest_run
 from shared_core.serving.config import USUAL_PORT, ServeSettings
 from shared_core.serving.guard import Guard
-from shared_core.serving.parts import Service
+from shared_core.serving.parts import Page, Settings
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
-def serve(
-    settings: ServeSettings,
-    offer: Callable[[str], Service],
-    *,
-    program: str,
-    demo: Path,
-    runs: str,
-    taught: str,
-) -> NoReturn:
+def serve(page: Page[Settings], settings: Settings) -> NoReturn:
     """Serve a page on a model until Ctrl-C (KeyboardInterrupt) or SIGTERM (SystemExit 143).
 
     Args:
+        page: a package's.
         settings: which model, and where to listen.
-        offer: loads a model and says what its page is made of.
-        program: whose page.
-        demo: folder of the demo, for a model that is not named.
-        runs: pattern of the runs in it that hold what the demo is about.
-        taught: what has to be said of the demo's models: what they were taught on.
 
     Raises:
         MissingExtraError: the extra `serve` is not installed.
         UsageError: no model is there, or the page cannot listen where it should.
         CheckpointError: the model cannot be loaded.
     """
+    program = page.program
     with (
         _ended_by_sigterm(),
         TemporaryDirectory(prefix=f"{program}-page-", ignore_cleanup_errors=True) as name,
         _environment(Path(name)),
     ):
         require("gradio", "serve", program)
-        checkpoint = settings.checkpoint or str(newest_run(demo, runs, program))
+        checkpoint = settings.checkpoint or str(newest_run(settings.out, page.runs, program))
         port = free_port(settings.host, settings.port)
         say(f"loading {checkpoint}")
-        service = offer(checkpoint)
+        service = page.service(checkpoint, settings)
         from shared_core.serving.blocks import About, page_of
 
         about = About(
             program=program,
             checkpoint=checkpoint,
-            taught=taught if made_by_demo(checkpoint, program) else "",
+            taught=page.taught if made_by_demo(checkpoint, program) else "",
         )
-        page = page_of(service, about, Path(name))
+        drawn = page_of(service, about, Path(name))
         try:
-            _launch(page, settings, port)
-            say(f"open {page.local_url} (Ctrl-C ends it)")
+            _launch(drawn, settings, port)
+            say(f"open {drawn.local_url} (Ctrl-C ends it)")
             sys.stdout.flush()
             while True:
                 time.sleep(3600)
         finally:
-            page.close(verbose=False)
+            drawn.close(verbose=False)
 
 
 def free_port(host: str, asked: int | None) -> int:

@@ -30,6 +30,7 @@ from shared_core.data.tables import write_csv
 from shared_core.launch.devices import chosen_device
 from shared_core.reporting.demo import clear, machine, over_seeds, parameters_of, publish
 from shared_core.reporting.demo_file import Demo, Trained
+from shared_core.serving.server import serve
 from shared_core.testing.media import write_media
 
 PEOPLE = {"train": 20, "val": 5, "test": 10}
@@ -52,9 +53,9 @@ class Learnt:
 def command(config: DemoConfig) -> None:
     """`abaw-va demo`."""
     if config.serve:
-        from abaw_va.serve import open_page  # what draws pages is needed there alone
+        from abaw_va.serve import PAGE
 
-        open_page(config)
+        serve(PAGE, config)
     begun = time.monotonic()
     clear(config.out, "abaw-va")
     say(f"1/4  drawing {sum(PEOPLE.values())} people, {SECONDS:.0f} s each")

@@ -25,6 +25,7 @@ from shared_core.config import parse
 from shared_core.launch.devices import chosen_device
 from shared_core.reporting.demo import clear, machine, parameters_of, publish, write_picture
 from shared_core.reporting.demo_file import Demo, Picture, Trained
+from shared_core.serving.server import serve
 from shared_core.training.apart import train_apart
 
 TRAIN, VAL = 2880, 500
@@ -81,9 +82,9 @@ LONG = (
 def command(config: DemoConfig) -> None:
     """`adaglimpse demo`."""
     if config.serve:
-        from adaglimpse.serve import open_page  # what draws pages is needed there alone
+        from adaglimpse.serve import PAGE
 
-        open_page(config)
+        serve(PAGE, config)
     begun = time.monotonic()
     clear(config.out, "adaglimpse")
     trials = SHORT + LONG if config.full else SHORT
@@ -161,6 +162,7 @@ def settings(config: DemoConfig, trial: Trial, seed: int) -> TrainConfig:
         rl_alpha_init=preset.rl_alpha_init * (10 if trial.task == "reconstruction" else 1),
         epochs=trial.plays,
         evaluate_every=_never(trial.plays, preset.batch_size),
+        save_replay=False,  # a demo that is stopped begins anew
         seed=seed,
         device=config.device,
         pretrained_mae_path=run.with_name(f"{run.name}-backbone"),

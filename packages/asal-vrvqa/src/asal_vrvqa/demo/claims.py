@@ -78,7 +78,7 @@ def claim_of_asal(contenders: Sequence[Contender]) -> str:
     """Whether ASAL is better than plain replay: only over seeds."""
     by_name = {of.name: of for of in contenders}
     if len(contenders[0].runs) < 3:
-        return "Whether ASAL is better than plain replay, `--full` asks."
+        return "Whether ASAL is better than plain replay, the option --full asks."
     more = gain(by_name[ASAL], by_name[REPLAY], "average")
     verdict = "is better here" if low(more) > 0 else "was not shown to be better"
     return (

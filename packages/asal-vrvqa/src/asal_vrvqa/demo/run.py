@@ -36,6 +36,7 @@ from shared_core.reporting.demo import clear, machine, parameters_of, publish, w
 from shared_core.reporting.demo_file import Demo, Picture, Trained
 from shared_core.reporting.figures import Line, curves
 from shared_core.reporting.page import Page
+from shared_core.serving.server import serve
 
 SOURCES = 24
 """Panoramas of each task, 14 of them to learn from; each is seen from two start directions."""
@@ -55,9 +56,9 @@ SEVERITIES = (0.1, 0.9)
 def command(config: DemoConfig) -> None:
     """`asal-vrvqa demo`."""
     if config.serve:
-        from asal_vrvqa.serve import open_page  # what draws pages is needed there alone
+        from asal_vrvqa.serve import PAGE
 
-        open_page(config)
+        serve(PAGE, config)
     begun = time.monotonic()
     clear(config.out, "asal-vrvqa")
     say(

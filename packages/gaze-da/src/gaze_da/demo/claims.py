@@ -98,7 +98,7 @@ def claim_of_adaptation(on_target: Sequence[Judgement]) -> str:
     if len(on_target) < 2:
         return (
             f"{told}: shorter by {brief(first.gain(ADAPTED, PLAIN, 'avg_dist'))} for this pair of networks; "
-            "whether adaptation helps, `--full` asks."
+            "whether adaptation helps, the option --full asks."
         )
     over = gains_over_seeds(on_target)["avg_dist"]
     told += f" with the first of {len(on_target)} seeds; over all of them shorter by {brief(over)}"

@@ -43,6 +43,7 @@ from shared_core.data.loader import generator
 from shared_core.launch.devices import chosen_device
 from shared_core.reporting.demo import clear, machine, parameters_of, publish, write_picture
 from shared_core.reporting.demo_file import Demo, Picture, Trained
+from shared_core.serving.server import serve
 
 PICTURES: Mapping[Split, int] = {"train": 320, "test": 100}
 """Of each style: those to learn from, and those to be judged on."""
@@ -84,9 +85,9 @@ class Chance:
 def command(config: DemoConfig) -> None:
     """`gaze-da demo`."""
     if config.serve:
-        from gaze_da.serve import open_page  # what draws pages is needed there alone
+        from gaze_da.serve import PAGE
 
-        open_page(config)
+        serve(PAGE, config)
     begun = time.monotonic()
     clear(config.out, "gaze-da")
     say(f"1/4  drawing {sum(PICTURES.values())} pictures in each of two styles")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,11 @@ class Sources:
         given = config.depth_model is not None or config.depth_files is not None
         if given != self.reads_depth:
             self.notes.append(DEPTH_UNUSED if given else NO_DEPTH)
-        self._network = digest(model)
+
+    @cached_property
+    def _network(self) -> str:
+        """Of the network's weights, which are read once for this."""
+        return digest(self.model)
 
     def depends_on(self, source: Path) -> dict[str, Any]:
         """What the result of a source is made of, as JSON holds it."""

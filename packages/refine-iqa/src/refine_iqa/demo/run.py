@@ -25,6 +25,7 @@ from shared_core.config import parse
 from shared_core.launch.devices import chosen_device
 from shared_core.reporting.demo import clear, machine, publish, write_picture
 from shared_core.reporting.demo_file import Demo, Picture, Trained
+from shared_core.serving.server import serve
 
 TRAIN, VAL, TEST = 128, 32, 96
 """Pictures to learn from, to choose the step on, and never seen."""
@@ -70,9 +71,9 @@ LONG = tuple(
 def command(config: DemoConfig) -> None:
     """`refine-iqa demo`."""
     if config.serve:
-        from refine_iqa.serve import open_page  # what draws pages is needed there alone
+        from refine_iqa.serve import PAGE
 
-        open_page(config)
+        serve(PAGE, config)
     begun = time.monotonic()
     clear(config.out, "refine-iqa")
     trials = (SHORT, *LONG) if config.full else (SHORT,)
