@@ -17,7 +17,7 @@ from adaglimpse.config import GlimpseModelConfig, TrainConfig
 from adaglimpse.data.items import ImageBatch, normalised
 from adaglimpse.data.layouts import ImageSet
 from adaglimpse.exploring import always, explore
-from adaglimpse.learner import GlimpseLearner
+from adaglimpse.learner import GlimpseLearner, learner_of
 from adaglimpse.method.glimpses import crop_patches, glimpse_boxes
 from adaglimpse.method.tasks import Reconstruction, Target
 from adaglimpse.model.network import GlimpseModel, Views
@@ -219,7 +219,7 @@ def _update() -> Row:
 def _learner(config: TrainConfig) -> GlimpseLearner:
     """Networks, the same each time."""
     nothing = ImageSet(samples=(), classes=(), notes=())
-    return GlimpseLearner(config, {"train": nothing, "val": nothing})
+    return learner_of(config, {"train": nothing, "val": nothing})
 
 
 def _our_update(config: TrainConfig, images: Tensor) -> Callable[[], None]:

@@ -9,7 +9,7 @@ from accelerate.state import AcceleratorState
 from adaglimpse.config import TrainConfig
 from adaglimpse.data.layouts import read_images
 from adaglimpse.data.training import training_loader
-from adaglimpse.learner import GlimpseLearner, train
+from adaglimpse.learner import learner_of, train
 from shared_core.checkpoints.store import Store
 from shared_core.checkpoints.tree import load_tree
 from shared_core.config import from_dict, to_dict
@@ -60,7 +60,7 @@ def weights_on_a_rank(order: dict) -> dict:
     AcceleratorState._reset_state()
     accelerator = connect(config)
     images = {split: read_images(config, config.task, split) for split in ("train", "val")}
-    learner = GlimpseLearner(config, images)
+    learner = learner_of(config, images)
     loader = training_loader(
         config, images["train"], rank=accelerator.process_index, world=accelerator.num_processes
     )

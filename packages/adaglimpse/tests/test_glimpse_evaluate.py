@@ -14,7 +14,7 @@ from adaglimpse.config import EvaluateConfig
 from adaglimpse.data.items import ImageDataset, denormalised, normalised
 from adaglimpse.data.layouts import read_images
 from adaglimpse.evaluate import command, evaluate, judge
-from adaglimpse.learner import GlimpseLearner, train
+from adaglimpse.learner import learner_of, train
 from adaglimpse.method.glimpses import glimpse_boxes, seen_share
 from adaglimpse.model.network import GlimpseModel
 from adaglimpse.policies import Learnt, Random, grid_actions
@@ -238,7 +238,7 @@ def test_the_report_is_readable_json_and_page(order):
 def test_the_learner_judges_with_a_quarantine_of_its_own(tiny, tmp_path):
     config = tiny(run=tmp_path / "run")
     images = {split: read_images(config, config.task, split) for split in ("train", "val")}
-    learner = GlimpseLearner(config, images, quarantine=Quarantine("raise"))
+    learner = learner_of(config, images, quarantine=Quarantine("raise"))
     learner.model.eval()
     with torch.no_grad():
         first, second = learner.evaluate(), learner.evaluate()

@@ -12,7 +12,7 @@ from adaglimpse.config import GlimpseModelConfig, TrainConfig
 from adaglimpse.data.items import ImageDataset
 from adaglimpse.data.layouts import read_images
 from adaglimpse.data.training import training_loader
-from adaglimpse.learner import GlimpseLearner, train
+from adaglimpse.learner import GlimpseLearner, learner_of, train
 from adaglimpse.method.sac import FILE, load_sac
 from adaglimpse.model.network import GlimpseModel
 from shared_core.checkpoints.store import Store
@@ -36,7 +36,7 @@ class Bench:
     def __init__(self, config):
         images = {split: read_images(config, config.task, split) for split in ("train", "val")}
         self.config = config
-        self.learner = GlimpseLearner(config, images)
+        self.learner = learner_of(config, images)
         self.loader = training_loader(config, images["train"])
         accelerator = connect(config)
         self.hands = Hands(accelerator, clip_norm=None)

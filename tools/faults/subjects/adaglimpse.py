@@ -15,6 +15,7 @@ class Tiny(Subject):
     """48 updates of eight scenes of 32 pixels, three glimpses each."""
 
     module = "adaglimpse"
+    spoilt = ("loss", "gradient")  # a batch holds bytes and whole numbers alone
     points = (*SAVE_POINTS, "evaluate:1", "load:learner")
 
     def prepare(self, folder: Path, seed: int) -> None:

@@ -10,7 +10,7 @@ from adaglimpse.config import Task, TrainConfig
 from adaglimpse.config.data import DatasetName
 from adaglimpse.data.layouts import read_images
 from adaglimpse.data.training import training_loader
-from adaglimpse.learner import GlimpseLearner
+from adaglimpse.learner import learner_of
 from adaglimpse.synthetic import write_dataset
 from shared_core.launch.devices import chosen_device
 from shared_core.launch.plan_measure import Cost, Trial, measure
@@ -56,7 +56,7 @@ def cost(config: TrainConfig, folder: Path) -> Cost:
     config = made_up(config, folder, BATCHES * config.batch_size)
     side = max(config.image_size)
     images = {split: read_images(config, config.task, split) for split in ("train", "val")}
-    learner = GlimpseLearner(config, images, chosen_device(config.device))
+    learner = learner_of(config, images, chosen_device(config.device))
     both = config.teaches_policy and config.backbone_training_type == "alternating"
     fill = math.ceil(config.rl_batch_size / (config.batch_size * config.num_glimpses))
     kept = 0 if learner.replay is None else learner.replay.bytes
