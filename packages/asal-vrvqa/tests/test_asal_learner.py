@@ -19,7 +19,7 @@ from asal_vrvqa.learner import StreamLearner, train, training_loader, warnings
 from asal_vrvqa.method.losses import mse_loss, plcc_loss
 from asal_vrvqa.model.initial import initialise
 from asal_vrvqa.model.network import QualityModel
-from asal_vrvqa.runs import read_run
+from asal_vrvqa.runs import read_run, write_task
 from asal_vrvqa.scoring import score_clips, store_of
 from asal_vrvqa.strategies import strategy
 from shared_core.checkpoints.store import Store
@@ -311,7 +311,7 @@ def test_gdumb_draws_its_weights_where_their_generator_is(bench, monkeypatch):
     made = bench(strategy="gdumb")
     network, drawn = made.learner.network, []
     monkeypatch.setattr(
-        "asal_vrvqa.learner.initialise",
+        "asal_vrvqa.weights.initialise",
         lambda model, generator: (drawn.append(model), initialise(model, generator)),
     )
     made.at(2)
@@ -456,7 +456,7 @@ def test_acceptance_26_constant_scores_give_valid_json(tiny, tmp_path, no_report
     learner = StreamLearner(config, stream_of(config, clips))
     learner.predictions[:] = 3.0
     config.run.mkdir()
-    learner._keep(learner.judged())
+    write_task(config.run, 0, learner.network, learner.judged(), config.seed, {})
 
     def refuse(text):
         raise AssertionError(text)

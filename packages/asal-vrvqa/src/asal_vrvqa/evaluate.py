@@ -11,13 +11,13 @@ import numpy as np
 from asal_vrvqa.config import EvaluateConfig
 from asal_vrvqa.data.labels import Clip, read_clips
 from asal_vrvqa.data.splits import Part, clip_split, source_split, stream_of
-from asal_vrvqa.learner import fresh_weights, write_scores
 from asal_vrvqa.model.card import not_mos
 from asal_vrvqa.model.network import QualityModel
 from asal_vrvqa.pages import add_matrix, add_measures
 from asal_vrvqa.results import Judged, measures
-from asal_vrvqa.runs import StreamRun, is_run, moved, read_run
+from asal_vrvqa.runs import StreamRun, is_run, moved, read_run, write_scores
 from asal_vrvqa.scoring import score_clips, store_of
+from asal_vrvqa.weights import fresh_weights
 from shared_core.commands import say
 from shared_core.data.quarantine import Quarantine
 from shared_core.data.tables import write_json

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,17 +18,16 @@ from asal_vrvqa.data.plan import StagedPlan
 from asal_vrvqa.data.splits import Stream, stream_of
 from asal_vrvqa.draws import Draws
 from asal_vrvqa.method.losses import divergence, score_loss
-from asal_vrvqa.model.initial import initialise
 from asal_vrvqa.model.network import Output, QualityModel
 from asal_vrvqa.model.sphere import PopulationBatchNorm
 from asal_vrvqa.results import Judged, measures
+from asal_vrvqa.runs import write_task
 from asal_vrvqa.scoring import clip_scores, frame_table, store_of
 from asal_vrvqa.strategies import strategy
-from asal_vrvqa.weights import load_initial
+from asal_vrvqa.weights import fresh_weights
 from shared_core.commands import say
-from shared_core.data.loader import PADDING, ItemKey, KeyedLoader, generator
+from shared_core.data.loader import PADDING, ItemKey, KeyedLoader
 from shared_core.data.quarantine import Quarantine
-from shared_core.data.tables import write_csv, write_json
 from shared_core.errors import DataError, UsageError
 from shared_core.launch.accelerator import accelerator as connect
 from shared_core.launch.batch_norm import synchronise
@@ -45,9 +42,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from shared_core.training.hands import Hands
-
-RESULTS, SCORES, TASKS_FOLDER = "results.json", "scores.csv", "tasks"
-"""In the run folder: what was measured, the scores behind it, and a model for each finished task."""
 
 
 class StreamLearner(Learner):
@@ -293,6 +287,7 @@ class StreamLearner(Learner):
 
     def evaluate(self) -> Mapping[str, Measure]:
         """Measures on the validation clips; on all test clips for weights that the run leaves."""
+        config = self.config
         found: dict[str, Measure] = {}
         if self.stream.val:
             found |= self._validation()
@@ -300,13 +295,17 @@ class StreamLearner(Learner):
             return found
         if np.isnan(self.predictions[0]).all():
             untaught = QualityModel(self.network.config)
-            fresh_weights(untaught, self.config)
+            fresh_weights(untaught, config)
             device = next(self.network.parameters()).device
             self.predictions[0] = self._scores_of_tests(untaught.to(device))
         self.predictions[1 + self.task] = self._scores_of_tests(self.network)
         judged = self.judged()
         if self.rank == 0:
-            self._keep(judged)
+            about = {
+                "strategy": config.learns_by,
+                "memory_bytes": self.strategy.memory_bytes,
+            }
+            write_task(config.run, self.task, self.network, judged, config.seed, about)
         scores = judged.matrix()[1 + self.task]
         for part, score in zip(self.stream.tests, scores.tolist(), strict=True):
             reason = None if score == score else "too few clips, or a constant prediction or label"
@@ -350,24 +349,6 @@ class StreamLearner(Learner):
         self.quarantine.merge(left_out.rows)
         return clip_scores(frames, self.sum_of_shares(table)).score
 
-    def _keep(self, judged: Judged) -> None:
-        """Write what is known after a task: its model, the scores, the results."""
-        run = self.config.run
-        if len(self.stream.stages) > 1:
-            folder = run / TASKS_FOLDER / task_folder(self.task, self.stream.stages[self.task].name)
-            staging = folder.with_name(f".{folder.name}.writing")
-            shutil.rmtree(staging, ignore_errors=True)
-            self.network.save_pretrained(staging)
-            shutil.rmtree(folder, ignore_errors=True)
-            staging.rename(folder)
-        write_scores(run / SCORES, judged)
-        content = judged.to_json(self.config.seed)
-        content |= {
-            "strategy": self.config.learns_by,
-            "memory_bytes": self.strategy.memory_bytes,
-        }
-        write_json(run / RESULTS, content)
-
     # What survives a restart
 
     def state(self) -> Mapping[str, Any]:
@@ -381,34 +362,6 @@ class StreamLearner(Learner):
         """Take back what `state` gave."""
         self.predictions = state["predictions"].cpu().numpy().copy()
         self.strategy.load_state(state["strategy"])
-
-
-def fresh_weights(network: QualityModel, config: TrainConfig, *key: int) -> list[str]:
-    """Begin anew: weights drawn from the seed and a key, then those of the settings' file.
-
-    Returns:
-        Notes about the file.
-    """
-    initialise(network, generator(config.seed, *key))
-    return [] if config.init_weights is None else load_initial(network, config.init_weights)
-
-
-def task_folder(task: int, name: str) -> str:
-    """Name of a finished task's model folder, such as `1-CG`."""
-    safe = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in name)
-    return f"{task + 1}-{safe}"
-
-
-def write_scores(path: Path, judged: Judged) -> None:
-    """The score of each test clip before the stream and after each of its stages."""
-    columns = ("task", "name", "label", "before", *(f"after {n}" for n in judged.stages))
-    rows = []
-    for number, part in enumerate(judged.tests):
-        values = judged.predictions[:, judged.part(number)]
-        for clip, scores in zip(part.clips, values.T.tolist(), strict=True):
-            first = {"task": part.name, "name": clip.name, "label": clip.score}
-            rows.append(first | dict(zip(columns[3:], scores, strict=True)))
-    write_csv(path, columns, rows)
 
 
 def training_loader(

@@ -1,8 +1,10 @@
-"""Finished runs, read from their folders."""
+"""What a run leaves of its stream in its folder, and what is read from there again."""
 
 from __future__ import annotations
 
 import math
+import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,12 +15,15 @@ import numpy as np
 from asal_vrvqa.config import TrainConfig
 from asal_vrvqa.data.labels import Clip, parse_name
 from asal_vrvqa.data.splits import Part
-from asal_vrvqa.learner import RESULTS, SCORES, TASKS_FOLDER, task_folder
+from asal_vrvqa.model.network import QualityModel
 from asal_vrvqa.results import Judged
 from shared_core.config import load_yaml
-from shared_core.data.tables import read_json, read_records
+from shared_core.data.tables import read_json, read_records, write_csv, write_json
 from shared_core.errors import DataError
 from shared_core.reporting.events import read as read_events
+
+RESULTS, SCORES, TASKS_FOLDER = "results.json", "scores.csv", "tasks"
+"""In the run folder: what was measured, the scores behind it, and a model for each finished task."""
 
 _FIXED = 4
 """Columns of the scores' table before those of the stages."""
@@ -75,6 +80,53 @@ class StreamRun:
         return float(sum(s for s, _ in pairs) / timed * updates / len(self.judged.tests))
 
 
+def write_task(
+    run: Path,
+    task: int,
+    network: QualityModel,
+    judged: Judged,
+    seed: int,
+    about: Mapping[str, object],
+) -> None:
+    """Write what is known after a task: its model, the scores, the results.
+
+    Args:
+        run: the run's folder.
+        task: from 0.
+        network: as the task left it; of a run with a single stage, `model` is the same, and none is written.
+        judged: what the test clips were given so far.
+        seed: key of the bootstrap.
+        about: what else the results say.
+    """
+    if len(judged.stages) > 1:
+        folder = run / TASKS_FOLDER / task_folder(task, judged.stages[task])
+        staging = folder.with_name(f".{folder.name}.writing")
+        shutil.rmtree(staging, ignore_errors=True)
+        network.save_pretrained(staging)
+        shutil.rmtree(folder, ignore_errors=True)
+        staging.rename(folder)
+    write_scores(run / SCORES, judged)
+    write_json(run / RESULTS, {**judged.to_json(seed), **about})
+
+
+def task_folder(task: int, name: str) -> str:
+    """Name of a finished task's model folder, such as `1-CG`."""
+    safe = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in name)
+    return f"{task + 1}-{safe}"
+
+
+def write_scores(path: Path, judged: Judged) -> None:
+    """The score of each test clip before the stream and after each of its stages."""
+    columns = ("task", "name", "label", "before", *(f"after {n}" for n in judged.stages))
+    rows = []
+    for number, part in enumerate(judged.tests):
+        values = judged.predictions[:, judged.part(number)]
+        for clip, scores in zip(part.clips, values.T.tolist(), strict=True):
+            first = {"task": part.name, "name": clip.name, "label": clip.score}
+            rows.append(first | dict(zip(columns[3:], scores, strict=True)))
+    write_csv(path, columns, rows)
+
+
 def is_run(folder: Path) -> bool:
     """Whether a folder is that of a run with results."""
     return (folder / RESULTS).is_file() and (folder / "config.yaml").is_file()
@@ -101,7 +153,7 @@ def read_run(folder: Path) -> StreamRun:
 
 
 def read_scores(path: Path, stages: tuple[str, ...]) -> Judged:
-    """The scores of a run's test clips, as `learner.write_scores` writes them.
+    """The scores of a run's test clips, as `write_scores` writes them.
 
     Raises:
         DataError: the file is missing or damaged.

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from asal_vrvqa.config import ConvertConfig, Network, QualityModelConfig
+from asal_vrvqa.config import ConvertConfig, Network, QualityModelConfig, TrainConfig
 from asal_vrvqa.model.backbone import Plane, ResNet18
 from asal_vrvqa.model.initial import initialise
 from asal_vrvqa.model.network import QualityModel
@@ -22,6 +22,7 @@ from shared_core.checkpoints.weights import (
     weights_in,
 )
 from shared_core.commands import say
+from shared_core.data.loader import generator
 from shared_core.errors import CheckpointError, ConfigError
 
 BACKBONE = "feature_extractor.backbone."
@@ -64,6 +65,16 @@ def imagenet_backbone(path: Path) -> ResNet18:
     backbone = ResNet18(Plane(), state["conv1.weight"].shape[0] if "conv1.weight" in state else 64)
     load_into(backbone, state, path=path)
     return backbone.eval().requires_grad_(False)
+
+
+def fresh_weights(network: QualityModel, config: TrainConfig, *key: int) -> list[str]:
+    """Begin anew: weights drawn from the seed and a key, then those of the settings' file.
+
+    Returns:
+        Notes about the file.
+    """
+    initialise(network, generator(config.seed, *key))
+    return [] if config.init_weights is None else load_initial(network, config.init_weights)
 
 
 def load_initial(model: QualityModel, path: Path) -> list[str]:

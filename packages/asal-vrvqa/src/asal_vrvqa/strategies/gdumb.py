@@ -11,6 +11,7 @@ from asal_vrvqa.data.items import ClipBatch
 from asal_vrvqa.method.memory import Memory, spread
 from asal_vrvqa.model.network import QualityModel
 from asal_vrvqa.strategies.base import Strategy, outcome_of
+from asal_vrvqa.weights import fresh_weights
 from shared_core.training.learner import Outcome
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ class GDumb(Strategy):
 
     def begin(self, task: int) -> None:
         """Make room for the task's clips, and forget all weights."""
-        from asal_vrvqa.learner import fresh_weights  # which needs this room
-
         self._make_room(self.memory.capacity // (task + 1))
         room = self.memory.capacity - len(self.memory)
         items = self.learner.items_of(task)
