@@ -57,7 +57,9 @@ def test_a_finished_run_tells_all_it_left(tmp_path: Path) -> None:
             measure = Measure(value=value, low=value - 0.1, high=value + 0.1).to_json()
             error = Measure(value=value, unit="points", higher_is_better=False).to_json()
             odd = Measure(value=float("nan"), reason="constant target").to_json()
-            events.write(step, "evaluate", measures={"ccc": measure, "rmse": error, "odd": odd})
+            events.write(
+                step, "evaluate", score="ccc", measures={"ccc": measure, "rmse": error, "odd": odd}
+            )
         events.write(4, "note", text="continued after update 2")
     row = {"path": "a.h5", "where": "row 7", "message": "NaN <b>", "count": 3}
     for name, content in {
@@ -83,7 +85,7 @@ def test_a_finished_run_tells_all_it_left(tmp_path: Path) -> None:
     text = text_of(run_report(folder))
     for told in (
         "night A run of abaw-va",
-        "state finished (epochs) updates 4 epochs 1 best 0.5000 after update 2 time 61 s",
+        "state finished (epochs) updates 4 epochs 1 best ccc 0.5000 after update 2 time 61 s",
         "ccc higher is better 0.2500 [0.1500, 0.3500] 0.5000 [0.4000, 0.6000] 2",
         "rmse lower is better 0.2500 points 0.2500 points 4",
         "odd higher is better undefined (constant target) - -",

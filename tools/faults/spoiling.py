@@ -127,9 +127,7 @@ def _in_the_house(spoiler: Spoiler) -> Sequence[Any]:
 def _in_trl(spoiler: Spoiler) -> Sequence[Any]:
     from trl import GRPOTrainer
 
-    from refine_iqa.grpo.trainer import QualityTrainer
-
-    loss, norm = GRPOTrainer._compute_loss, QualityTrainer._get_grad_norm
+    loss, step = GRPOTrainer._compute_loss, GRPOTrainer.training_step
 
     def due(trainer: Any) -> bool:
         return bool(trainer.state.global_step + 1 == spoiler.update)
@@ -141,14 +139,15 @@ def _in_trl(spoiler: Spoiler) -> Sequence[Any]:
         bad = spoiler.here and spoiler.kind == "loss" and due(trainer)
         return found * float("nan") if bad else found
 
-    def spoilt_norm(trainer: Any, model: Any, *rest: Any, **named: Any) -> Any:
+    def spoilt_step(trainer: Any, model: Any, *rest: Any, **named: Any) -> Any:
+        found = step(trainer, model, *rest, **named)
         if due(trainer):
             spoiler.spoil_gradient(model.parameters())
-        return norm(trainer, model, *rest, **named)
+        return found
 
     return [
         patch.object(GRPOTrainer, "_compute_loss", spoilt_loss),
-        patch.object(QualityTrainer, "_get_grad_norm", spoilt_norm),
+        patch.object(GRPOTrainer, "training_step", spoilt_step),
     ]
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from refine_iqa.config import Lora, TrainConfig, Vllm
-from refine_iqa.learner import train, training_rows, updates_per_epoch
+from refine_iqa.learner import train, training_rows, updates_per_epoch, validation_rows
 from refine_iqa.model.loading import load_model
 from shared_core.checkpoints.store import Store
 from shared_core.data.quarantine import Quarantine
@@ -105,8 +105,8 @@ def built(settings, trl, monkeypatch):
     made = []
     build = trl["build"].build_trainer
 
-    def keep(*args):
-        made.append(build(*args))
+    def keep(*args, **options):
+        made.append(build(*args, **options))
         return made[-1]
 
     monkeypatch.setattr(trl["build"], "build_trainer", keep)
@@ -583,6 +583,27 @@ def test_a_damaged_validation_picture_is_raised_or_left_out(settings, writes, pi
     left_out = replace(config, run=tmp_path / "left-out", on_bad_row="quarantine")
     train(left_out)
     assert np.isfinite(events(left_out.run, "evaluate")[0]["measures"]["srcc"]["value"])
+
+
+def test_validation_rows_that_cannot_be_used_are_raised_or_listed(settings, pictures, tmp_path):
+    names = ["missing.png", *(str(pictures / f"{n % 4}.png") for n in range(10))]
+    rows = [{"image": name, "question": "?", "solution": 1.0 + n} for n, name in enumerate(names)]
+    table = tmp_path / "validation.json"
+    table.write_text(json.dumps(rows[:1] + [{**row, "solution": 3.0} for row in rows[1:]]))
+    with pytest.raises(DataError, match=r"missing\.png"):
+        validation_rows(settings(eval_data=table), Quarantine())
+    listed = Quarantine("quarantine")
+    found = validation_rows(settings(eval_data=table, on_bad_row="quarantine"), listed)
+    assert len(found) == 10
+    assert [row.path for row in listed.rows] == [str(table)]
+
+
+def test_a_validation_table_without_a_row_to_judge_on_is_refused(settings, pictures, tmp_path):
+    table = tmp_path / "validation.json"
+    row = {"image": str(pictures / "0.png"), "question": "?", "solution": 3.0, "split": "train"}
+    table.write_text(json.dumps([row]))
+    with pytest.raises(DataError, match=r"validation\.json.*none"):
+        validation_rows(settings(eval_data=table), Quarantine())
 
 
 def test_trl_still_knows_the_columns_that_its_head_holds_at_a_time(trl):

@@ -69,7 +69,10 @@ def evaluate(
     """
     items = rated_items(table)
     predictions = _predict(scorer, items, quarantine or Quarantine("raise"), seed=seed, **options)
-    return _judged(items, predictions, seed, resamples)
+    evaluation = Evaluation.of(items, predictions, seed=seed, resamples=resamples)
+    for note in evaluation.notes:
+        _log.warning(note)
+    return evaluation
 
 
 def command(config: EvaluateConfig) -> None:
@@ -90,16 +93,8 @@ def command(config: EvaluateConfig) -> None:
             Prediction(path=item.media[0], score=score)
             for item, score in zip(items, scores, strict=True)
         ]
-    _write(config, _judged(items, predictions, config.seed, RESAMPLES), quarantine)
-
-
-def _judged(
-    items: Sequence[Rated], predictions: Sequence[Prediction], seed: int, resamples: int
-) -> Evaluation:
-    evaluation = Evaluation.of(items, predictions, seed=seed, resamples=resamples)
-    for note in evaluation.notes:
-        _log.warning(note)
-    return evaluation
+    evaluation = Evaluation.of(items, predictions, seed=config.seed, resamples=RESAMPLES)
+    _write(config, evaluation, quarantine)
 
 
 def _predict(
@@ -214,7 +209,7 @@ def _page(config: EvaluateConfig, measures: Mapping[str, Measure], judged: str) 
     page = Page(
         "refine-iqa evaluate", f"{source} on {judged} of {config.benchmark}, {config.split}"
     )
-    section = page.section("Measures").table(
+    page.section("Measures").table(
         ["measure", "value", "better"],
         [
             [kind, str(m), "higher" if m.higher_is_better else "lower"]
@@ -222,9 +217,6 @@ def _page(config: EvaluateConfig, measures: Mapping[str, Measure], judged: str) 
         ],
         caption="With 95 % bootstrap intervals.",
     )
-    for kind, measure in measures.items():
-        if measure.reason:
-            section.note(f"{kind}: {measure.reason}", warning=True)
     return page
 
 

@@ -57,7 +57,7 @@ def train(config: TrainConfig) -> Summary:
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # or it warns at every forked loader
     unusable = Quarantine(config.on_bad_row)
-    rows = training_rows(config, unusable)
+    rows, validation = training_rows(config, unusable), validation_rows(config, unusable)
     quarantine = Quarantine(config.on_bad_row)
     run = Run(config, accelerator(config), program=PROGRAM)
     with run.opened(Planned(quarantine, updates_per_epoch(config, len(rows)))):
@@ -67,7 +67,7 @@ def train(config: TrainConfig) -> Summary:
         from refine_iqa.grpo.build import build_trainer, export
         from refine_iqa.grpo.trainer import trainer_files
 
-        trainer = build_trainer(config, rows, quarantine, run)
+        trainer = build_trainer(config, rows, quarantine, run, validation=validation)
         resumed: Path | None = None
 
         def load(folder: Path) -> Progress:
@@ -105,6 +105,31 @@ def training_rows(config: TrainConfig, quarantine: Quarantine) -> list[Row]:
             remedy="Lower --batch-size.",
         )
     _refuse_unrewarded(rows, config)
+    return rows
+
+
+def validation_rows(config: TrainConfig, quarantine: Quarantine) -> list[Row]:
+    """The rows that the policy is judged on; of a table with splits, all but those to train on.
+
+    Raises:
+        DataError: the table cannot be used, or has no such row.
+        ConfigError: a row has no score.
+    """
+    if config.eval_data is None:
+        return []
+    unusable = Quarantine(config.on_bad_row)  # the limit is of this table alone
+    rows = [
+        row
+        for row in read_rows(config.eval_data, data_root=config.data_root, quarantine=unusable)
+        if row.split is None or not row.split.startswith("train")
+    ]
+    quarantine.merge(unusable.rows)
+    if not rows:
+        raise DataError(config.eval_data, "none", expected="rows to judge the model on")
+    for row in rows:
+        if row.task != "scoring":
+            expected = f"rows with scores; {row.where} has none"
+            raise ConfigError("eval_data", str(config.eval_data), expected)
     return rows
 
 

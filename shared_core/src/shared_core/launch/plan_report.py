@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -169,6 +170,8 @@ def _tried(room: Room, config: TrainSettings, items: int) -> Cost:
         # a CPU has no fp16; what bf16 keeps is as large
         precision="bf16" if config.precision == "fp16" and not _cuda(config) else config.precision,
     )
+    # A large network takes minutes, which nobody should spend in silence; stdout may be JSON.
+    sys.stderr.write(f"working out an update of {items} items\n")
     with tempfile.TemporaryDirectory() as folder:
         return room(dataclasses.replace(alone, run=Path(folder) / "run"), Path(folder))
 

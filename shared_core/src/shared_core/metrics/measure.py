@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +61,9 @@ class Measure:
         if not self.defined:
             return f"undefined ({self.reason})"
         interval = "" if self.low is None else f" [{self.low:.4f}, {self.high:.4f}]"
-        return f"{self.value:.4f}{interval}" + (f" {self.unit}" if self.unit else "")
+        unit = f" {self.unit}" if self.unit else ""
+        reason = f" ({self.reason})" if self.reason else ""
+        return f"{self.value:.4f}{interval}{unit}{reason}"
 
     @property
     def defined(self) -> bool:
@@ -79,6 +83,12 @@ class Measure:
         if interval.reason is None:
             return replace(self, low=interval.low, high=interval.high)
         return replace(self, reason=self.reason or f"no interval: {interval.reason}")
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Measure:
+        """What `to_json` gave: an undefined value is NaN again."""
+        value = math.nan if fields["value"] is None else fields["value"]
+        return cls(**{**fields, "value": value})
 
     def to_json(self) -> dict[str, float | str | bool | None]:
         """Fields for strict JSON: what is not a finite number becomes None (null)."""

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared_core.errors import DataError
+from shared_core.metrics import Measure
 from shared_core.reporting import events as record
 from shared_core.reporting.figures import Line, curves
 from shared_core.reporting.page import MEDIA_TYPES, Page, Section
@@ -57,7 +58,7 @@ def run_page(folder: Path) -> Page:
     judged = [event for event in events if event["kind"] == "evaluate"]
     program = _json(folder / "fingerprint.json", {}).get("program", "")
     page = Page(folder.resolve().name, f"A run of {program}" if program else "A run")
-    _summary(page.section("Summary"), folder, events)
+    _summary(page.section("Summary"), folder, events, judged)
     if test := _json(folder / TEST_FILE, {}):
         _test(page.section("Test set"), test)
     if judged:
@@ -71,14 +72,16 @@ def run_page(folder: Path) -> Page:
     return page
 
 
-def _summary(section: Section, folder: Path, events: Sequence[Event]) -> None:
+def _summary(
+    section: Section, folder: Path, events: Sequence[Event], judged: Sequence[Event]
+) -> None:
     summary = _json(folder / "summary.json", {})
     last = events[-1] if events else {}
     facts = {
         "state": f"finished ({summary['stopped_by']})" if "stopped_by" in summary else "unfinished",
         "updates": summary.get("steps", last.get("step", 0)),
         "epochs": summary.get("epochs", last.get("epoch")),
-        "best": _best(summary),
+        "best": _best(summary, judged),
         "time": f"{summary['seconds']:.0f} s" if "seconds" in summary else None,
         "first event": _when(events[0]) if events else None,
         "last event": _when(last) if events else None,
@@ -88,9 +91,13 @@ def _summary(section: Section, folder: Path, events: Sequence[Event]) -> None:
         section.note("The run had not finished when this report was written.")
 
 
-def _best(summary: Mapping[str, Any]) -> str | None:
+def _best(summary: Mapping[str, Any], judged: Sequence[Event]) -> str | None:
+    """The best score, with the measure that it is of."""
     score, step = summary.get("score"), summary.get("best")
-    return None if score is None else f"{score:.4f} after update {step}"
+    if score is None:
+        return None
+    name = judged[-1].get("score") if judged else None
+    return f"{name or 'score'} {score:.4f} after update {step}"
 
 
 def _when(event: Event) -> str:
@@ -100,7 +107,7 @@ def _when(event: Event) -> str:
 def _test(section: Section, of_protocols: Mapping[str, Mapping[str, Any]]) -> None:
     """Every row names its protocol: the same measure is another number under another one."""
     rows = [
-        (protocol, name, _shown(measure))
+        (protocol, name, str(Measure.from_json(measure)))
         for protocol, measures in of_protocols.items()
         for name, measure in measures.items()
     ]
@@ -120,7 +127,8 @@ def _evaluation(section: Section, judged: Sequence[Event]) -> None:
         sign = 1 if points[-1][1].get("higher_is_better", True) else -1
         best = max(defined, key=lambda point: sign * point[1]["value"], default=None)
         direction = "higher is better" if sign > 0 else "lower is better"
-        row = (name, direction, _shown(points[-1][1]), _shown(best[1]) if best else None)
+        last = str(Measure.from_json(points[-1][1]))
+        row = (name, direction, last, str(Measure.from_json(best[1])) if best else None)
         rows.append((*row, best[0] if best else None))
     columns = ("measure", "direction", "last", "best", "best after update")
     section.table(columns, rows, caption="Value, and its interval where there is one")
@@ -131,15 +139,6 @@ def _evaluation(section: Section, judged: Sequence[Event]) -> None:
             steps = np.array([step for step, _ in points])
             line = Line(name=name, x=steps, y=value, low=low, high=high, marked=True)
             section.figure(curves([line], x="update", y=measures[-1].get("unit") or "", title=name))
-
-
-def _shown(measure: Mapping[str, Any]) -> str:
-    if measure["value"] is None:
-        return f"undefined ({measure.get('reason')})"
-    unit = f" {measure['unit']}" if measure.get("unit") else ""
-    interval = measure.get("low") is not None and measure.get("high") is not None
-    span = f" [{measure['low']:.4f}, {measure['high']:.4f}]" if interval else ""
-    return f"{measure['value']:.4f}{span}{unit}"
 
 
 def _training(section: Section, trained: Sequence[Event]) -> None:

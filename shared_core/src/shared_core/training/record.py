@@ -92,7 +92,7 @@ class Record:
     ) -> None:
         """Record an evaluation, and show its score; without one, all that it measured."""
         told = {name: measure.to_json() for name, measure in measures.items()}
-        self._write(step, "evaluate", epoch=epoch, measures=told)
+        self._write(step, "evaluate", epoch=epoch, measures=told, score=score_name)
         self._track(step, {f"evaluate/{name}": m.value for name, m in measures.items()})
         shown = measures if score_name is None else {score_name: measures[score_name]}
         listing = ", ".join(f"{name} {measure}" for name, measure in shown.items())

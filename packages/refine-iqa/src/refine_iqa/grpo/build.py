@@ -14,7 +14,7 @@ from trl import GRPOConfig
 from trl.rewards import get_soft_overlong_punishment
 
 from refine_iqa.config import TrainConfig
-from refine_iqa.data.rows import Row, read_rows
+from refine_iqa.data.rows import Row
 from refine_iqa.grpo.arguments import grpo_config, lora_config
 from refine_iqa.grpo.callback import RunCallback
 from refine_iqa.grpo.difference import ProbabilityDifference
@@ -42,7 +42,12 @@ _STATE = shutil.ignore_patterns(
 
 
 def build_trainer(
-    config: TrainConfig, rows: Sequence[Row], quarantine: Quarantine, run: Run
+    config: TrainConfig,
+    rows: Sequence[Row],
+    quarantine: Quarantine,
+    run: Run,
+    *,
+    validation: Sequence[Row] = (),
 ) -> QualityTrainer:
     """The trainer of a run, with its model on its device.
 
@@ -51,6 +56,7 @@ def build_trainer(
         rows: training rows.
         quarantine: what happens to media that cannot be read.
         run: opened.
+        validation: rows with scores that the policy is judged on; none: it is not judged.
 
     Raises:
         CheckpointError: the model cannot be used.
@@ -58,7 +64,6 @@ def build_trainer(
     """
     planned = config.epochs * updates_per_epoch(config, len(rows))
     arguments = grpo_config(config, run.accelerator, planned)
-    validation = None if config.eval_data is None else _validation_rows(config, config.eval_data)
     model, processor = load_model(
         config.model,
         dtype=_DTYPES[config.weights_dtype],
@@ -97,9 +102,7 @@ def build_trainer(
         peft_config=lora_config(config),
     )
     trainer.remove_callback(PrinterCallback)
-    judge = None
-    if validation is not None:
-        judge = judge_on(validation, config, trainer)
+    judge = judge_on(validation, config, trainer) if validation else None
     trainer.add_callback(RunCallback(run, cycle=config.num_iterations, judge=judge))
     if config.share_vision:
         for policy in (trainer.model, trainer.ref_model):
@@ -113,18 +116,6 @@ def export(config: TrainConfig, folder: Path, checkpoint: Path) -> None:
     step = read_progress(checkpoint).step
     shutil.copytree(trainer_files(checkpoint, step), folder, ignore=_STATE, dirs_exist_ok=True)
     (folder / CARD).write_text(run_card(config, step), encoding="utf-8")
-
-
-def _validation_rows(config: TrainConfig, table: Path) -> list[Row]:
-    rows = [
-        row
-        for row in read_rows(table, data_root=config.data_root)
-        if row.split is None or not row.split.startswith("train")
-    ]
-    for row in rows:
-        if row.task != "scoring":
-            raise ConfigError("eval_data", str(table), f"rows with scores; {row.where} has none")
-    return rows
 
 
 def _shards_weights(arguments: GRPOConfig) -> bool:

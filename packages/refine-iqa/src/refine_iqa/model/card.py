@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from refine_iqa.config import MediaSettings, Stage, TrainConfig
 from shared_core.metrics import Measure
@@ -137,15 +135,11 @@ def _results(config: TrainConfig, step: int) -> list[Result]:
     dataset = f"{config.eval_data.name}, which also chose the step"
     named = {"parsed": "parse rate"}
     return [
-        Result(dataset=dataset, metric=named.get(kind, kind.upper()), measure=_measure(fields))
+        Result(
+            dataset=dataset, metric=named.get(kind, kind.upper()), measure=Measure.from_json(fields)
+        )
         for kind, fields in judged[-1]["measures"].items()
     ]
-
-
-def _measure(fields: Mapping[str, Any]) -> Measure:
-    """A measure of a run's record, where NaN is null."""
-    value = math.nan if fields["value"] is None else fields["value"]
-    return Measure(**{**fields, "value": value})
 
 
 def _usage(media: MediaSettings) -> str:
