@@ -16,6 +16,7 @@ from tools.bench import results, runner
 from tools.bench.live import LiveBytes
 from tools.bench.results import Outcome, Results
 from tools.bench.timing import Row
+from tools.tables import Table
 
 
 def row(ratio: float, *, name: str = "x", higher: bool = True, bound: float = 1.0) -> Row:
@@ -244,3 +245,8 @@ def test_json_holds_whether_each_bound_was_kept(tmp_path):
     found(row(0.5), row(2.0, name="y")).write(tmp_path / "bench.json")
     rows = json.loads((tmp_path / "bench.json").read_text())["benchmarks"]["one"]["rows"]
     assert [one["passed"] for one in rows] == [False, True]
+
+
+def test_what_looks_like_markup_in_a_cell_is_text():
+    table = Table(title="x", columns=["row"], rows=[["1 MB of <think> | a & b"]])
+    assert r"| 1 MB of &lt;think&gt; \| a &amp; b |" in table.markdown()

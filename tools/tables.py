@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,5 +38,10 @@ class Table:
     def markdown(self) -> str:
         """The title in bold, an empty line, and the table as GitHub and MkDocs read it."""
         rows = [self.columns, ["---"] * len(self.columns), *self.rows]
-        lines = ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows]
+        lines = ["| " + " | ".join(map(_cell, row)) + " |" for row in rows]
         return "\n".join([f"**{self.title}**", "", *lines, ""])
+
+
+def _cell(text: str) -> str:
+    """What stands between two bars; a tag in it is text."""
+    return html.escape(text, quote=False).replace("|", r"\|")

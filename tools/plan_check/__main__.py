@@ -4,8 +4,8 @@
 
 Plan and training have a process each, one right after the other, with one thread. Compared is processor
 time, which on an idle machine is the time and does not grow on a busy one; the clock's ratio stands
-beside it. Memory is what the training's own pages (RssAnon) rise above those after its imports, until its
-last update.
+beside it. Memory is what the training's own pages (RssAnon) rise above those after its imports, in its last
+updates.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ from tools.plan_check.settings import setting
 
 ALLOWED = 0.3
 COUNTED = 10
-"""The last updates: before, memory and caches fill; of a stream they lie in its second task."""
+"""The last updates: before, memory and caches fill; of a stream they lie in its second task, after
+the evaluation of its first."""
 _EVERY_S = 0.02
 _MODULES = "modules.json"
 
@@ -160,7 +161,7 @@ def _trained(program: str, folder: Path) -> Needs:
     return Needs(
         processor=_median_step([watch.processor_at(moment) for moment in kept]),
         clock=_median_step(kept),
-        memory=watch.peak_until(times[-1]),
+        memory=watch.peak(kept[0], kept[-1]),
     )
 
 
@@ -192,9 +193,9 @@ class _Watch:
         """Processor time at a moment, between the two looks around it."""
         return float(np.interp(moment, [s[0] for s in self._seen], [s[1] for s in self._seen]))
 
-    def peak_until(self, moment: float) -> float:
-        """Most memory until a moment, above that of the beginning."""
-        return max(size for at, _, size in self._seen if at <= moment) - self._before
+    def peak(self, first: float, last: float) -> float:
+        """Most memory between two moments, above that of the beginning."""
+        return max(size for at, _, size in self._seen if first <= at <= last) - self._before
 
 
 def _own_bytes() -> int:
