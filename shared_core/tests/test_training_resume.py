@@ -222,7 +222,8 @@ def test_acceptance_done_5_twenty_kills_of_the_command_change_no_bit(tmp_path):
         with Child(resumed, environment={VARIABLE: point}) as child:
             assert child.wait(300) == -signal.SIGKILL, child.output
         with Child(resumed) as child:
-            child.wait_for("items/s", timeout=300)  # an update was made
+            # of update 4 at the earliest, after the checkpoint of 3, without which `load` is not reached
+            child.wait_for("after update", timeout=300)
             time.sleep(draw.uniform(0.0, 0.8))
             assert child.process.poll() is None, "it was over before the kill"
             child.kill_all()
