@@ -106,6 +106,12 @@ def test_memory_of_a_model_is_that_of_its_parts():
     assert cost.working_bytes > cost.gradient_bytes
 
 
+def test_a_short_last_batch_is_not_taken_for_an_update():
+    cost = tiny_cost(TinyConfig(threads=1, batch_size=7, accumulate=1), Path())
+    assert ITEMS % 7  # three batches of 7, then the rest, which the counted update would have been
+    assert cost.flops == 2 * 7 * (4 * 8) * 2 + 2 * 7 * 8 * 3
+
+
 @pytest.mark.parametrize(
     ("sharding", "parameters", "gradients", "optimiser"),
     [

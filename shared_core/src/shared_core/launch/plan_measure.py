@@ -199,9 +199,12 @@ def _epoch(trial: Trial, run: Run, epoch: int, updates: int) -> _Epoch:
 
 
 def _again_and_again(loader: KeyedLoader[Any, Any], epoch: int) -> Iterator[tuple[int, list[Any]]]:
-    """The batches of one epoch without end, with their places in it."""
+    """The full batches of one epoch without end, with their places in it; a short one costs less."""
+    sizes = [len(batch) for batch in loader.plan.batches(epoch)]
     while True:
-        yield from enumerate(loader.epoch(epoch))
+        for place, micro_batches in enumerate(loader.epoch(epoch)):
+            if sizes[place] == max(sizes):
+                yield place, micro_batches
 
 
 def _update(
