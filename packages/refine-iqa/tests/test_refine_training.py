@@ -393,6 +393,20 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_move(
         train(settings())
 
 
+def test_a_policy_that_is_not_finite_cannot_draw_and_says_so(settings, monkeypatch):
+    from refine_iqa.grpo.trainer import QualityTrainer
+
+    usual = QualityTrainer._generate_single_turn
+
+    def spoilt(self, *given, **named):
+        torch.nn.init.constant_(self.model.lm_head.weight, torch.nan)
+        return usual(self, *given, **named)
+
+    monkeypatch.setattr(QualityTrainer, "_generate_single_turn", spoilt)
+    with pytest.raises(NonFiniteError, match=r"update 1 .*probability of a token nan on rows \[\d"):
+        train(settings())
+
+
 def test_adapters_learn_alone_and_are_exported_with_their_processor(settings, writes, tiny_folders):
     writes(*MIXED)
     config = settings(lora=Lora(rank=2, alpha=4), max_steps=2)
@@ -570,19 +584,28 @@ def test_settings_that_cannot_work_are_refused(settings, changes, field):
         settings(**changes)
 
 
-def test_a_damaged_validation_picture_is_raised_or_left_out(settings, writes, pictures, tmp_path):
-    (tmp_path / "broken.png").write_bytes(b"no picture")
-    names = [str(tmp_path / "broken.png"), *(str(pictures / f"{n}.png") for n in range(4))]
-    rows = [{"image": name, "question": "?", "solution": 1.0 + n} for n, name in enumerate(names)]
-    table = tmp_path / "validation.json"
+def test_a_damaged_validation_picture_is_raised_or_left_out_and_listed(
+    settings, writes, pictures, tmp_path
+):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    names = [str(broken), *(str(pictures / f"{n % 4}.png") for n in range(10))]
+    rows = [{"image": name, "question": "?", "solution": 1 + n / 3} for n, name in enumerate(names)]
+    table, few = tmp_path / "validation.json", tmp_path / "few.json"
     table.write_text(json.dumps(rows))
+    few.write_text(json.dumps(rows[:5]))
     writes(*MIXED)
-    config = settings(eval_data=table)
-    with pytest.raises(UserError, match=r"validation: .*broken\.png"):
-        train(config)
-    left_out = replace(config, run=tmp_path / "left-out", on_bad_row="quarantine")
+    with pytest.raises(UserError, match=r"validation: 1 of 11 rows .*\n.*broken\.png"):
+        train(settings(eval_data=table))
+    left_out = settings(eval_data=table, run=tmp_path / "left-out", on_bad_row="quarantine")
     train(left_out)
     assert np.isfinite(events(left_out.run, "evaluate")[0]["measures"]["srcc"]["value"])
+    listed = json.loads((left_out.run / "quarantine.json").read_text())
+    assert [(row["path"], row["where"]) for row in listed] == [
+        (str(broken), "validation.json, row 1")
+    ]
+    with pytest.raises(UserError, match="validation: 1 of 5 rows"):  # a tenth is borne
+        train(replace(left_out, eval_data=few, run=tmp_path / "too-many"))
 
 
 def test_validation_rows_that_cannot_be_used_are_raised_or_listed(settings, pictures, tmp_path):

@@ -102,7 +102,7 @@ def build_trainer(
         peft_config=lora_config(config),
     )
     trainer.remove_callback(PrinterCallback)
-    judge = judge_on(validation, config, trainer) if validation else None
+    judge = judge_on(validation, config, trainer, quarantine) if validation else None
     trainer.add_callback(RunCallback(run, cycle=config.num_iterations, judge=judge))
     if config.share_vision:
         for policy in (trainer.model, trainer.ref_model):

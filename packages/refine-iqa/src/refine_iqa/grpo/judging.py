@@ -13,21 +13,24 @@ from refine_iqa.data.rows import Row
 from refine_iqa.grpo.trainer import QualityTrainer
 from refine_iqa.results import measures
 from refine_iqa.scoring import Prediction, QualityScorer
+from shared_core.data.quarantine import BadRow, Quarantine
 from shared_core.errors import UserError
 from shared_core.metrics.measure import Measure
 
 
 def judge_on(
-    rows: Sequence[Row], config: TrainConfig, trainer: QualityTrainer
+    rows: Sequence[Row], config: TrainConfig, trainer: QualityTrainer, quarantine: Quarantine
 ) -> Callable[[], Mapping[str, Measure]]:
     """A function that scores validation rows with the policy as it is; every process calls it.
 
     Each process scores its share. Videos are shown as they are in training: as images after their times.
+    The function raises UserError where files cannot be read that should be, or too many of them.
 
     Args:
         rows: with scores.
         config: the run's settings.
         trainer: whose policy is judged.
+        quarantine: where each process lists those of its rows that cannot be read.
     """
     accelerator = trainer.accelerator
     first, step = accelerator.process_index, accelerator.num_processes
@@ -52,11 +55,18 @@ def judge_on(
                 seed=config.seed,
                 on_error="record",
             )
+        for row, one in zip(mine, found, strict=True):
+            if one.error is not None:
+                quarantine.merge([BadRow(str(one.path), row.where, one.error)])
         mos = [row.solution for row in mine]
         pairs = gather_object(list(zip(found, mos, strict=True)))
         unread = [one for one, _ in pairs if one.error is not None]
-        if unread and config.on_bad_row == "raise":
-            raise UserError(f"validation: {unread[0].error}")
+        borne = 0 if config.on_bad_row == "raise" else quarantine.limit_share * len(rows)
+        if len(unread) > borne:
+            raise UserError(
+                f"validation: {len(unread)} of {len(rows)} rows cannot be used. The first of them:\n"
+                f"{unread[0].error}"
+            )
         read = [(one, float(value)) for one, value in pairs if one.error is None]
         return _measures([one for one, _ in read], [value for _, value in read])
 

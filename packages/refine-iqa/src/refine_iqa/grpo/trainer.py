@@ -106,6 +106,21 @@ class QualityTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is half typed
         with self._timed("generate"):
             return super()._generate(prompts)
 
+    def _generate_single_turn(self, *given: Any, **named: Any) -> Any:
+        """trl's; all processes agree that what the policy draws from is finite."""
+        generated, failure = None, None
+        try:
+            generated = super()._generate_single_turn(*given, **named)
+        except RuntimeError as error:
+            if "probability tensor" not in str(error):  # how torch says that it cannot draw
+                raise
+            failure = error
+        bad, _ = self._house.hands.agree(bad=failure is not None)
+        if bad:
+            value = 0.0 if failure is None else math.nan
+            raise self._not_finite(value, "probability of a token") from failure
+        return generated
+
     def _calculate_rewards(
         self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any
     ) -> Tensor:
