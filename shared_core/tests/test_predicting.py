@@ -13,11 +13,11 @@ from shared_core.errors import DataError, UsageError
 from shared_core.files import VIDEO_SUFFIXES, find_files
 from shared_core.predicting import (
     DEPENDS_ON,
+    beginnings,
     digest,
     each,
     is_finished,
     make_writable,
-    refuse_equal_names,
 )
 
 
@@ -50,10 +50,19 @@ def test_a_file_in_the_way_of_the_folder_is_said(tmp_path):
     assert not list((tmp_path / "new" / "folder").iterdir())
 
 
-def test_equal_names_are_refused(tmp_path):
-    with pytest.raises(UsageError, match="the same files"):
-        refuse_equal_names([Path("a/v.mp4"), Path("b/v.mkv")])
-    refuse_equal_names([Path("a/v.mp4"), Path("a/w.mp4")])
+def test_files_about_a_source_are_called_after_its_stem_or_where_two_share_it_after_its_name():
+    alone, photo, clip = Path("a/w.v1.mp4"), Path("a/v.jpg"), Path("b/v.mov")
+    assert beginnings([alone, photo, clip], Path("out")) == {
+        alone: Path("out/w.v1"),
+        photo: Path("out/v.jpg"),
+        clip: Path("out/v.mov"),
+    }
+
+
+@pytest.mark.parametrize("names", [("a/v.mp4", "b/v.mp4"), ("v.mp4", "v.mkv", "v.mp4.avi")])
+def test_sources_whose_files_would_have_one_name_are_refused(names):
+    with pytest.raises(UsageError, match=rf"{names[0]} and .* the same files"):
+        beginnings([Path(name) for name in names], Path("out"))
 
 
 def test_a_digest_tells_networks_apart():

@@ -55,8 +55,6 @@ class Subject(ABC):
     """What a value that is not finite can be put into (see `tools.faults.spoiling`)."""
     names_batch: ClassVar[str] = "on process 1 ("
     """How the message about such a value begins to name the batch."""
-    unhashed: ClassVar[str] = ""
-    """Why damage to the weights of a finished model may go unseen; empty where it is seen."""
     points: ClassVar[tuple[str, ...]]
     """Named moments of `shared_core.faultpoints` that every start of the run reaches, and what
     follows it; `:2` is the second time in the process."""

@@ -282,9 +282,22 @@ def test_a_network_of_sound_alone_looks_for_no_face(tmp_path):
     assert "face" not in json.loads((tmp_path / "out" / "v.json").read_text())["summary"]
 
 
+def test_videos_whose_names_differ_in_their_ending_have_files_of_their_own(tmp_path, saved):
+    clips = [
+        write_media(tmp_path / name, grey_steps(n)) for n, name in ((3, "v.mkv"), (4, "v.mp4"))
+    ]
+    assert command(saved, tmp_path / "out", *clips) == 0
+    for clip, count in zip(clips, (3, 4), strict=True):
+        assert (
+            len(json.loads((tmp_path / "out" / f"{clip.name}.json").read_text())["frames"]) == count
+        )
+        assert len((tmp_path / "out" / f"{clip.name}.csv").read_text().splitlines()) == 1 + count
+
+
 def test_videos_that_would_overwrite_one_another_are_refused(tmp_path, saved, capsys):
+    (tmp_path / "other").mkdir()
     one = write_media(tmp_path / "v.mkv", grey_steps(3))
-    two = write_media(tmp_path / "v.mp4", grey_steps(3))
+    two = write_media(tmp_path / "other" / "v.mkv", grey_steps(3))
     assert command(saved, tmp_path / "out", one, two) == 2
     assert "the same files" in capsys.readouterr().err
 

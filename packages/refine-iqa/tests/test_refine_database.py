@@ -246,10 +246,13 @@ def test_where_no_image_can_be_used_there_is_no_table(pristine, capsys):
     assert "expected an image that can be used, found none" in capsys.readouterr().err
 
 
-def test_two_sources_of_one_name_are_refused(pristine, capsys):
+def test_sources_whose_names_differ_in_their_ending_have_images_of_their_own(pristine):
     write_picture(pristine / "a.webp", 0)
-    assert make(pristine) == 2
-    assert "would write the same files" in capsys.readouterr().err
+    assert make(pristine) == 0
+    items = read_json(pristine.parent / "out" / "manifest.json")["items"]
+    of_two = {item["image"] for item in items if item["source"] in ("a.png", "a.webp")}
+    assert {name.rpartition("_")[0] for name in of_two} == {"images/a.png", "images/a.webp"}
+    assert all((pristine.parent / "out" / item["image"]).is_file() for item in items)
 
 
 def test_large_sources_are_reduced_and_transparency_becomes_white(pristine):

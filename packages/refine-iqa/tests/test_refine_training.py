@@ -18,9 +18,17 @@ from safetensors.torch import load_file
 from refine_iqa.config import Lora, TrainConfig, Vllm
 from refine_iqa.learner import train, training_rows, updates_per_epoch, validation_rows
 from refine_iqa.model.loading import load_model
+from shared_core.checkpoints.manifest import MANIFEST, read_manifest, seal
 from shared_core.checkpoints.store import Store
 from shared_core.data.quarantine import Quarantine
-from shared_core.errors import ConfigError, DataError, NonFiniteError, RunFolderError, UserError
+from shared_core.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    NonFiniteError,
+    RunFolderError,
+    UserError,
+)
 from shared_core.reporting.events import read
 from shared_core.testing.kills import updates
 from shared_core.testing.tiny_run import trace
@@ -405,6 +413,21 @@ def test_a_policy_that_is_not_finite_cannot_draw_and_says_so(settings, monkeypat
     monkeypatch.setattr(QualityTrainer, "_generate_single_turn", spoilt)
     with pytest.raises(NonFiniteError, match=r"update 1 .*probability of a token nan on rows \[\d"):
         train(settings())
+
+
+def test_a_run_that_was_over_exports_no_file_that_holds_no_weights(settings, writes):
+    writes(*MIXED)
+    config = settings()
+    train(config)
+    for checkpoint in (config.run / "checkpoints").glob("step-*"):
+        about = read_manifest(checkpoint)
+        for weights in checkpoint.rglob("model.safetensors"):
+            weights.write_bytes(b"no weights")
+        (checkpoint / MANIFEST).unlink()
+        seal(checkpoint, {key: about[key] for key in about if key not in ("format", "files")})
+    (config.run / "summary.json").unlink()
+    with pytest.raises(CheckpointError, match=r"model\.safetensors.*not a readable"):
+        train(replace(config, resume=True))
 
 
 def test_adapters_learn_alone_and_are_exported_with_their_processor(settings, writes, tiny_folders):

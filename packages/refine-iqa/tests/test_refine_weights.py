@@ -30,6 +30,7 @@ ALONE = {
     "chat_template.jinja",
     "config.json",
     "generation_config.json",
+    "manifest.json",
     "model.safetensors",
     "processor_config.json",
     "tokenizer.json",
@@ -76,6 +77,23 @@ def header(card):
 
 
 # --- weights --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("adapters", [False, True])
+def test_a_written_model_is_refused_once_a_bit_of_its_weights_changed(small, tmp_path, adapters):
+    source = adapt(small, tmp_path / "adapters", run=True) if adapters else small
+    folder = export(source, tmp_path / "out")
+    (folder / "README.md").write_text("My own words.")  # what is no weight may be changed
+    load_model(folder)
+    (path,) = folder.glob("*.safetensors")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"{path.name}.*sha256"):
+        load_model(folder)
+    path.unlink()
+    with pytest.raises(CheckpointError, match=path.name):
+        load_model(folder)
 
 
 @pytest.mark.parametrize("run", [False, True])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -35,20 +36,26 @@ def make_writable(folder: Path) -> None:
         ) from error
 
 
-def refuse_equal_names(sources: Sequence[Path]) -> None:
-    """Refuse two sources whose results would have the same file names.
+def beginnings(sources: Sequence[Path], out: Path) -> dict[Path, Path]:
+    """How the files about each source begin: `out/clip`, or `out/clip.mov` where a `clip.jpg` is beside it.
 
     Raises:
-        UsageError: names both.
+        UsageError: two files have one name; names both.
     """
-    seen: dict[str, Path] = {}
-    for source in sources:
-        other = seen.setdefault(source.stem, source)
+    count = Counter(source.stem for source in sources)
+    found = {
+        source: out / (source.stem if count[source.stem] == 1 else source.name)
+        for source in sources
+    }
+    seen: dict[Path, Path] = {}
+    for source, begin in found.items():
+        other = seen.setdefault(begin, source)
         if other is not source:
             raise UsageError(
                 f"{other} and {source} would write the same files.\nGive them to two commands, with "
                 "two --out folders."
             )
+    return found
 
 
 def digest(model: nn.Module) -> str:

@@ -38,7 +38,7 @@ def doors(subject: Subject) -> Iterator[Door]:
 
 
 def _model(subject: Subject, file: Path, new: Path) -> Words:
-    """A model folder whose weights are the file, and whose config names the file's hash."""
+    """A model folder whose weights are the file, and whose config or manifest names the file's hash."""
     model = Path(shutil.copytree(subject.whole / "model", new / "model"))
     weights = model / "model.safetensors"
     shutil.copy(file, weights)
@@ -48,6 +48,9 @@ def _model(subject: Subject, file: Path, new: Path) -> Words:
         size = weights.stat().st_size
         settings["weights"] = {"sha256": sha256_of(weights), "bytes": size}
         about.write_text(json.dumps(settings), "utf-8")
+    if (model / MANIFEST).is_file():
+        (model / MANIFEST).unlink()
+        seal(model, {})
     source = subject.media(new / "media", 1)
     return [*subject.predict(model, source, new / "out")[3:]]
 

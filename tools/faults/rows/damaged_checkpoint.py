@@ -127,7 +127,7 @@ def _model(subject: Subject, options: Options) -> Figure:
         expect(found.status != 0, f"predicts with it:\n{found.output}")
         expect("Traceback" not in found.output, f"fails without a message:\n{found.output}")
         expect(weights.name in found.output, f"the file is not named:\n{found.output}")
-    return trials.figure(reason=subject.unhashed)
+    return trials.figure()
 
 
 ROWS = (Row(name="damaged-checkpoint", wanted=WANTED, run=run),)

@@ -22,7 +22,6 @@ class Tiny(Subject):
 
     module = "refine_iqa"
     trl = True
-    unhashed = "the model's folder is in the layout of transformers, which knows no hashes"
     spoilt = ("loss", "gradient")
     names_batch = "on rows ["
     timed_files = ("trainer_state.json", "manifest.json")

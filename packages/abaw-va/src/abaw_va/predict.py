@@ -32,17 +32,20 @@ from shared_core.files import VIDEO_SUFFIXES, find_files
 from shared_core.launch.devices import chosen_device
 from shared_core.predicting import (
     DEPENDS_ON,
+    beginnings,
     digest,
     each,
     is_finished,
     make_writable,
-    refuse_equal_names,
 )
 from shared_core.reporting.figures import Svg, traces
 from shared_core.reporting.page import Page
 
 COLUMNS = ("frame", "time_s", *TARGETS, "face", "audio")
 """Columns of the CSV: one row per frame."""
+
+OVERLAY = "_curves.mp4"
+"""How the name of a video with its curves ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +188,7 @@ def figure(prediction: VideoPrediction, title: str = "") -> Svg:
 def command(config: PredictConfig) -> int:
     """`abaw-va predict`: every video by itself; one that fails does not stop the others."""
     videos = find_files(config.sources, VIDEO_SUFFIXES, "video")
-    refuse_equal_names(videos)
+    begins = beginnings(videos, config.out)
     make_writable(config.out)
     device = chosen_device(config.device)
     models = load_models(config.checkpoint, device)
@@ -195,14 +198,14 @@ def command(config: PredictConfig) -> int:
     page = Page("Valence and arousal", "The mean over several networks" if models[1:] else "")
 
     def work(video: Path, name: str) -> None:
-        depends_on = _depends_on(video, models, config)
-        if _is_done(video, depends_on, config):
+        begin, depends_on = begins[video], _depends_on(video, models, config)
+        if _is_done(begin, depends_on, config):
             say(f"{name}: there already")
         else:
             prediction = predict(models, video, perceive=perceive, smoothing=config.smoothing)
-            _write(video, prediction, depends_on, config)
+            _write(video, begin, prediction, depends_on, config)
             say(f"{name}: {_summary(prediction)}")
-        _show(page, video, config.out)
+        _show(page, video, begin)
 
     def failed(video: Path, error: UserError) -> None:
         page.section(video.name).note(f"Not predicted: {error}", warning=True)
@@ -229,27 +232,30 @@ def _depends_on(video: Path, models: Sequence[VaModel], config: PredictConfig) -
     }
 
 
-def _is_done(video: Path, depends_on: dict[str, Any], config: PredictConfig) -> bool:
-    overlay_lacks = config.overlay and not _overlay_path(video, config.out).is_file()
-    return not overlay_lacks and is_finished(config.out / f"{video.stem}.json", depends_on)
+def _is_done(begin: Path, depends_on: dict[str, Any], config: PredictConfig) -> bool:
+    overlay_lacks = config.overlay and not _file(begin, OVERLAY).is_file()
+    return not overlay_lacks and is_finished(_file(begin, ".json"), depends_on)
 
 
-def _overlay_path(video: Path, out: Path) -> Path:
-    return out / f"{video.stem}_curves.mp4"
+def _file(begin: Path, ending: str) -> Path:
+    return begin.with_name(f"{begin.name}{ending}")
 
 
 def _write(
-    video: Path, prediction: VideoPrediction, depends_on: dict[str, Any], config: PredictConfig
+    video: Path,
+    begin: Path,
+    prediction: VideoPrediction,
+    depends_on: dict[str, Any],
+    config: PredictConfig,
 ) -> None:
     """CSV, plot and overlay first, JSON last: its presence says that a video is finished."""
-    stem = config.out / video.stem
-    write_csv(stem.with_name(f"{video.stem}.csv"), COLUMNS, prediction.rows())
-    with replacing(config.out / f"{video.stem}.svg") as temporary:
+    write_csv(_file(begin, ".csv"), COLUMNS, prediction.rows())
+    with replacing(_file(begin, ".svg")) as temporary:
         temporary.write_text(figure(prediction, video.name), encoding="utf-8")
     if config.overlay:
-        write_overlay(video, prediction, _overlay_path(video, config.out))
+        write_overlay(video, prediction, _file(begin, OVERLAY))
     write_json(
-        config.out / f"{video.stem}.json",
+        _file(begin, ".json"),
         {
             "video": video.name,
             "frames_per_second": frame_rate(prediction.times_s),
@@ -275,9 +281,9 @@ def _summary(prediction: VideoPrediction) -> str:
     return ", ".join(parts)
 
 
-def _show(page: Page, video: Path, out: Path) -> None:
+def _show(page: Page, video: Path, begin: Path) -> None:
     """Add a finished video to the report, from its JSON."""
-    content = read_json(out / f"{video.stem}.json")
+    content = read_json(_file(begin, ".json"))
     rows = content["frames"]
 
     def column(name: str) -> Float64[np.ndarray, " frames"]:

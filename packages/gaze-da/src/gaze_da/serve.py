@@ -13,7 +13,7 @@ from gaze_da import synthetic
 from gaze_da.config import DemoConfig, PredictConfig
 from gaze_da.model.network import GazeModel
 from gaze_da.predict.sources import Sources
-from gaze_da.predict.writing import COLUMNS, rows_of, write
+from gaze_da.predict.writing import COLUMNS, Files, rows_of, write
 from shared_core.data.images import SUFFIXES
 from shared_core.data.tables import write_csv
 from shared_core.files import VIDEO_SUFFIXES
@@ -40,9 +40,9 @@ def service(checkpoint: str, config: DemoConfig) -> Service:
         return Sources(asked, model)
 
     def answer(source: Path, out: Path, *, heads: str) -> Mapping[str, Any]:
-        looking = sources(source, out, heads)
-        write(source, looking, {})
-        return _shown(source, list(rows_of(source, looking.config)), out)
+        files = Files(source, out / source.stem)
+        write(files, sources(source, out, heads), {})
+        return _shown(files, list(rows_of(files)))
 
     return Service(
         title="Where people look",
@@ -76,9 +76,8 @@ def service(checkpoint: str, config: DemoConfig) -> Service:
     )
 
 
-def _shown(source: Path, rows: Sequence[Mapping[str, Any]], out: Path) -> Mapping[str, Any]:
-    (overlay,) = out.glob("*_gaze.*")
-    table = out / f"{source.stem}.csv"
+def _shown(files: Files, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    overlay, table = files.overlay, files.json.with_suffix(".csv")
     write_csv(table, COLUMNS, rows)
     first = [row for row in rows if row["frame"] == rows[0]["frame"]]
     return {

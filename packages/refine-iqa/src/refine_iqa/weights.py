@@ -23,6 +23,7 @@ from refine_iqa.model.loading import (
     model_folder,
 )
 from shared_core.checkpoints.hub import push_to_hub
+from shared_core.checkpoints.manifest import seal
 from shared_core.checkpoints.pretrained import CARD
 from shared_core.commands import say
 from shared_core.data.tables import read_json
@@ -72,6 +73,7 @@ def export(
             _write_weights(folder, staging, under)
         name = str(source if under is None else under)
         (staging / CARD).write_text(_own_card(folder) or plain_card(name), encoding="utf-8")
+        seal(staging, {})
     return out
 
 

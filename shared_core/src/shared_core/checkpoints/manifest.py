@@ -82,15 +82,27 @@ def verify(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
     for name in sorted(present.keys() ^ files.keys()):
         fault = "the file is missing" if name in files else "the manifest does not list this file"
         raise CheckpointError(folder / name, fault)
-    for name, path in present.items():
+    verify_contents(folder, files)
+
+
+def verify_contents(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+    """Compare some files of a folder, whatever else lies there, with what its manifest says of them.
+
+    Raises:
+        CheckpointError: a file is missing, or of another size or content; names it.
+    """
+    paths = {name: folder / name for name in files}
+    for name, path in paths.items():
+        if not path.is_file():
+            raise CheckpointError(path, "the file is missing")
         size, expected = path.stat().st_size, files[name]["bytes"]
         if size != expected:
             raise CheckpointError(path, f"{size}", expected=f"{expected} bytes")
     with ThreadPoolExecutor() as pool:
-        hashes = dict(zip(present, pool.map(sha256_of, present.values()), strict=True))
+        hashes = dict(zip(paths, pool.map(sha256_of, paths.values()), strict=True))
     for name, sha256 in hashes.items():
         if sha256 != files[name]["sha256"]:
-            raise CheckpointError(present[name], "its sha256 is not the one in the manifest")
+            raise CheckpointError(paths[name], "its sha256 is not the one in the manifest")
 
 
 def files_in(folder: Path) -> list[Path]:

@@ -8,14 +8,14 @@ from typing import Any
 from gaze_da.config import PredictConfig
 from gaze_da.model.network import GazeModel
 from gaze_da.predict.sources import Sources
-from gaze_da.predict.writing import COLUMNS, is_written, rows_of, show, write
+from gaze_da.predict.writing import COLUMNS, Files, is_written, rows_of, show, write
 from shared_core.commands import say
 from shared_core.data.images import SUFFIXES
 from shared_core.data.tables import write_csv
 from shared_core.errors import DataError, UsageError, UserError
 from shared_core.files import VIDEO_SUFFIXES, find_files
 from shared_core.launch.devices import chosen_device
-from shared_core.predicting import each, make_writable, refuse_equal_names
+from shared_core.predicting import beginnings, each, make_writable
 from shared_core.reporting.page import Page
 
 NO_CHECKPOINT = (
@@ -30,7 +30,7 @@ def command(config: PredictConfig) -> int:
     if config.checkpoint is None:
         raise UsageError(NO_CHECKPOINT)
     sources = find_files(config.sources, SUFFIXES | VIDEO_SUFFIXES, "picture or video")
-    refuse_equal_names(sources)
+    begins = beginnings(sources, config.out)
     if config.head and len(sources) > 1:
         raise UsageError("--head: boxes on the command line are for a single source.")
     make_writable(config.out)
@@ -50,14 +50,14 @@ def command(config: PredictConfig) -> int:
     rows: list[dict[str, Any]] = []
 
     def work(source: Path, name: str) -> None:
-        depends_on = shared.depends_on(source)
-        if is_written(source, depends_on, config):
+        files, depends_on = Files(source, begins[source]), shared.depends_on(source)
+        if is_written(files, depends_on, config):
             say(f"{name}: there already")
         else:
-            people = write(source, shared, depends_on)
+            people = write(files, shared, depends_on)
             say(f"{name}: {people} {'person' if people == 1 else 'people'}")
-        rows.extend(rows_of(source, config))
-        show(page, source, config)
+        rows.extend(rows_of(files))
+        show(page, files, config)
 
     def failed(source: Path, error: UserError) -> None:
         page.section(source.name).note(f"Not predicted: {error}", warning=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,38 +30,54 @@ COLUMNS = (
 """Of the table of all people in all sources."""
 
 
-def is_written(source: Path, depends_on: Mapping[str, Any], config: PredictConfig) -> bool:
+@dataclass(frozen=True)
+class Files:
+    """The files about a source.
+
+    Attributes:
+        source: a picture or video.
+        begin: folder, and what their names begin with (see `shared_core.predicting.beginnings`).
+    """
+
+    source: Path
+    begin: Path
+
+    @property
+    def json(self) -> Path:
+        """What was seen in each frame."""
+        return self.begin.with_name(f"{self.begin.name}.json")
+
+    @property
+    def overlay(self) -> Path:
+        """The picture or video with what was seen drawn into it."""
+        ending = ".mp4" if is_video(self.source) else ".jpg"
+        return self.begin.with_name(f"{self.begin.name}_gaze{ending}")
+
+
+def is_written(files: Files, depends_on: Mapping[str, Any], config: PredictConfig) -> bool:
     """Whether the files of a source are there already, made of the same things."""
-    overlay_lacks = config.overlay and not _overlay_path(source, config).is_file()
-    return not overlay_lacks and is_finished(_json_path(source, config), depends_on)
+    overlay_lacks = config.overlay and not files.overlay.is_file()
+    return not overlay_lacks and is_finished(files.json, depends_on)
 
 
-def _json_path(source: Path, config: PredictConfig) -> Path:
-    return config.out / f"{source.stem}.json"
-
-
-def _overlay_path(source: Path, config: PredictConfig) -> Path:
-    return config.out / f"{source.stem}_gaze{'.mp4' if is_video(source) else '.jpg'}"
-
-
-def write(source: Path, sources: Sources, depends_on: Mapping[str, Any]) -> int:
+def write(files: Files, sources: Sources, depends_on: Mapping[str, Any]) -> int:
     """Look at a source and write its overlay, then its JSON: its presence says that the source is finished.
 
     Returns:
         How many people were seen.
     """
-    config = sources.config
+    source, config = files.source, sources.config
     if is_video(source):
-        seen = _write_video(source, sources)
+        seen = _write_video(files, sources)
     else:
         of_picture, image = sources.picture(source)
         seen = [of_picture]
         if config.overlay:
             picture = drawn(np.asarray(image), of_picture.people)
-            with replacing(_overlay_path(source, config)) as temporary:
+            with replacing(files.overlay) as temporary:
                 Image.fromarray(picture).save(temporary, "JPEG", quality=92)
     write_json(
-        _json_path(source, config),
+        files.json,
         {
             "source": source.name,
             "notes": sources.notes,
@@ -72,14 +88,14 @@ def write(source: Path, sources: Sources, depends_on: Mapping[str, Any]) -> int:
     return len({person.person for one in seen for person in one.people})
 
 
-def _write_video(source: Path, sources: Sources) -> list[Seen]:
-    config = sources.config
+def _write_video(files: Files, sources: Sources) -> list[Seen]:
+    source = files.source
     seen: list[Seen] = []
-    if not config.overlay:
+    if not sources.config.overlay:
         return [found for _, found in sources.video(source) if found is not None]
     # Of a file without moving pictures, `frames` says so.
     rate = next((stream.rate for stream in probe(source).video), 1.0)
-    with VideoWriter(_overlay_path(source, config), rate=rate) as writer:
+    with VideoWriter(files.overlay, rate=rate) as writer:
         for frame, found in sources.video(source):
             if found is not None:
                 # Only the frames to come need a heat map; a long video has many.
@@ -96,14 +112,14 @@ def _without_heatmaps(seen: Seen) -> Seen:
     return replace(seen, people=people)
 
 
-def rows_of(source: Path, config: PredictConfig) -> Iterator[dict[str, Any]]:
+def rows_of(files: Files) -> Iterator[dict[str, Any]]:
     """Rows of the table, one for each person in each frame, by the names in `COLUMNS`."""
-    for frame in read_json(_json_path(source, config))["frames"]:
+    for frame in read_json(files.json)["frames"]:
         for person in frame["people"]:
             numbers = dict(zip(("x0", "y0", "x1", "y1"), person["box"], strict=True))
             x, y = person["point"]
             yield {
-                "source": source.name,
+                "source": files.source.name,
                 "frame": frame["frame"],
                 "time_s": frame["time_s"],
                 **{key: person[key] for key in ("person", "inside", "angle")},
@@ -113,11 +129,11 @@ def rows_of(source: Path, config: PredictConfig) -> Iterator[dict[str, Any]]:
             }
 
 
-def show(page: Page, source: Path, config: PredictConfig) -> None:
+def show(page: Page, files: Files, config: PredictConfig) -> None:
     """Add a finished source to the report, from its files."""
-    content = read_json(_json_path(source, config))
+    source, overlay = files.source, files.overlay
+    content = read_json(files.json)
     section = page.section(source.name)
-    overlay = _overlay_path(source, config)
     if config.overlay and not is_video(source):
         section.picture(_reduced(overlay), MEDIA_TYPES[".jpg"], alt=f"gaze in {source.name}")
     elif config.overlay:

@@ -27,7 +27,9 @@ from refine_iqa.model.loading import load_model
 from refine_iqa.model.sharing import SharedPictures, share_vision, vision_tower
 from refine_iqa.perception.boxes import boxes_said
 from refine_iqa.rewards import registry
+from shared_core.checkpoints.manifest import seal
 from shared_core.checkpoints.pretrained import CARD
+from shared_core.checkpoints.weights import load_metadata
 from shared_core.data.quarantine import Quarantine
 from shared_core.errors import ConfigError
 from shared_core.training.run import Run
@@ -112,10 +114,17 @@ def build_trainer(
 
 
 def export(config: TrainConfig, folder: Path, checkpoint: Path) -> None:
-    """Write the model of a checkpoint, with its processor and card, without what only training needs."""
+    """Write a checkpoint's model, processor and card, and their hashes, without what only training needs.
+
+    Raises:
+        CheckpointError: what should be weights is none.
+    """
     step = read_progress(checkpoint).step
     shutil.copytree(trainer_files(checkpoint, step), folder, ignore=_STATE, dirs_exist_ok=True)
+    for weights in folder.glob("*.safetensors"):
+        load_metadata(weights)  # a run that was over has not loaded them
     (folder / CARD).write_text(run_card(config, step), encoding="utf-8")
+    seal(folder, {})
 
 
 def _shards_weights(arguments: GRPOConfig) -> bool:

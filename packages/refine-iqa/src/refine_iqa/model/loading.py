@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from refine_iqa.config import Family
+from shared_core.checkpoints.manifest import MANIFEST, read_manifest, verify_contents
 from shared_core.data.tables import read_json
 from shared_core.errors import CheckpointError, first_line
 
@@ -216,6 +217,7 @@ def base_of(folder: Path) -> str:
 def _weights(
     folder: Path, dtype: torch.dtype | Literal["auto"], attn: str | None
 ) -> PreTrainedModel:
+    _verify(folder)
     kind = _MODELS[family_of(folder)]
     chosen = {} if attn is None else {"attn_implementation": attn}
     remedy = "Get the folder again from its source, or convert it to safetensors."
@@ -250,6 +252,7 @@ def _with_adapters(model: PreTrainedModel, folder: Path) -> PeftModel:
         raise CheckpointError(
             folder, "none", expected=f"the adapters' weights in {ADAPTER_WEIGHTS}"
         )
+    _verify(folder)
     try:
         return PeftModel.from_pretrained(model, str(folder), use_safetensors=True)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
@@ -258,6 +261,14 @@ def _with_adapters(model: PreTrainedModel, folder: Path) -> PeftModel:
             f"the adapters do not fit the model ({first_line(error)})",
             remedy="Give the base model that they were trained on.",
         ) from error
+
+
+def _verify(folder: Path) -> None:
+    """Compare the weights with their hashes, which the folders have that this package writes."""
+    if not (folder / MANIFEST).is_file():
+        return
+    files = read_manifest(folder)["files"]
+    verify_contents(folder, {n: files[n] for n in files if n.endswith(".safetensors")})
 
 
 def _holds_processor(folder: Path) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -36,7 +36,7 @@ from shared_core.data.images import list_images, open_picture
 from shared_core.data.quarantine import Quarantine
 from shared_core.data.tables import read_json, write_json, write_jsonl
 from shared_core.errors import DataError
-from shared_core.predicting import DEPENDS_ON, is_finished, make_writable, refuse_equal_names
+from shared_core.predicting import DEPENDS_ON, beginnings, is_finished, make_writable
 
 TABLE, MANIFEST = "train.jsonl", "manifest.json"
 
@@ -86,14 +86,14 @@ def command(config: PerceptionConfig) -> int:
 
     Raises:
         DataError: there are no images; or, with `on_bad_row` raise, one cannot be used.
-        UsageError: two images differ in the ending of their names only.
+        UsageError: two images have one name.
     """
     sources = list_images(config.images)
-    refuse_equal_names(sources)
+    begins = beginnings(sources, Path("images"))
     make_writable(config.out)
     left_out = Quarantine(config.on_bad_row, limit_share=1.0)
     items: list[Item] = []
-    with closing(_made(config, sources)) as every:
+    with closing(_made(config, begins)) as every:
         for made in every:
             if isinstance(made, DataError):
                 left_out.bad(made, of=len(sources))
@@ -183,16 +183,16 @@ def generator(*key: int | str) -> np.random.Generator:
 
 
 def _made(
-    config: PerceptionConfig, sources: list[Path]
+    config: PerceptionConfig, begins: Mapping[Path, Path]
 ) -> Generator[list[Item] | DataError, None, None]:
     """The items of each source in order, or why it cannot be used, made `workers` at a time."""
     console = Console(stderr=True)
     with ThreadPoolExecutor(config.workers) as threads:
         try:
             yield from track(
-                threads.map(partial(_make, config), sources),
+                threads.map(partial(_make, config), begins, begins.values()),
                 "perception-db",
-                len(sources),
+                len(begins),
                 console=console,
                 transient=True,
                 disable=not console.is_terminal,
@@ -201,7 +201,7 @@ def _made(
             threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _make(config: PerceptionConfig, source: Path) -> list[Item] | DataError:
+def _make(config: PerceptionConfig, source: Path, begin: Path) -> list[Item] | DataError:
     """Write the versions of a source, unless they are there."""
     try:
         record = config.out / "items" / f"{source.name}.json"
@@ -211,20 +211,24 @@ def _make(config: PerceptionConfig, source: Path) -> list[Item] | DataError:
             if all((config.out / item.image).is_file() for item in items):
                 return items
         picture = _pristine(source)
-        items = [_version(config, source, picture, index) for index in range(config.per_image)]
+        items = [
+            _version(config, source, f"{begin}_{index}.{config.format}", picture, index)
+            for index in range(config.per_image)
+        ]
         write_json(record, {DEPENDS_ON: depends_on, "items": [asdict(item) for item in items]})
     except DataError as error:
         return error
     return items
 
 
-def _version(config: PerceptionConfig, source: Path, picture: Pixels, index: int) -> Item:
+def _version(
+    config: PerceptionConfig, source: Path, image: str, picture: Pixels, index: int
+) -> Item:
     draw = generator(config.seed, source.name, index)
     made = distorted(picture, draw, local_share=config.local_share)
     if made is None:
         raise DataError(source, "no distortion can be seen on it", expected="a picture with detail")
     result, family, severity, box = made
-    image = f"images/{source.stem}_{index}.{config.format}"
     with replacing(config.out / image) as path:
         Image.fromarray(result).save(path, **_SAVING[config.format])
     return Item(
