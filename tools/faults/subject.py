@@ -90,6 +90,10 @@ class Subject(ABC):
     def damageable(self, data: Path) -> list[Path]:
         """Files of training data that a training reads rows from, each of which may be bad."""
 
+    def much(self, data: Path) -> Words:  # noqa: ARG002  for who needs them
+        """Flags of a training whose loader still reads after its first update."""
+        return []
+
     def results(self, run: Path) -> Any:  # noqa: ARG002  for who has such
         """What else two equal runs share, beside `left`; compared by `==`."""
         return None

@@ -97,10 +97,15 @@ def _loader_dies(count: int) -> Disturbance:
     return Disturbance(name=name, act=act, flags=("--workers", "1"))
 
 
-def loader_processes(start: Start) -> list[psutil.Process]:
-    """Processes that read data: children of the fork server, itself a child of the command."""
-    command = psutil.Process(start.child.process.pid)
-    return [inner for server in command.children() for inner in server.children()]
+def loader_processes(start: Start, *, forked: bool = False) -> list[psutil.Process]:
+    """Processes that read data: children of the fork server, itself a child of the command.
+
+    Args:
+        start: of a training with `--workers`.
+        forked: they are children of the command, as trl's are.
+    """
+    children = psutil.Process(start.child.process.pid).children()
+    return children if forked else [inner for server in children for inner in server.children()]
 
 
 def _lost(subject: Subject, options: Options, lost: list[int]) -> Figure:

@@ -8,29 +8,26 @@ import psutil
 
 from tools.faults.campaign import Over, Start
 from tools.faults.processes import child
-from tools.faults.row import Options, Row, Trials, expect, not_offered
+from tools.faults.row import Options, Row, Trials, expect
 from tools.faults.rows.kill import loader_processes
 from tools.faults.subject import Subject
 from tools.faults.table import Figure
 
 WANTED = "ends within 60 s after the loader stops, with a dump of where it stood"
-NO_LOADER = "trl's loader has read all of so short an epoch, and is gone, before the first update"
 STALL_S = 20
 LIMIT_S = 60.0
 
 
 def run(subject: Subject, options: Options) -> Figure:
     """Stop the loader's process, as one that hangs in a network drive does."""
-    if subject.trl:
-        return not_offered("stall", subject, WANTED, NO_LOADER)
     trials = Trials("stall", subject, WANTED)
     run = options.folder / "run"
-    flags = ("--workers", "1", "--stall-seconds", str(STALL_S))
+    flags = ("--workers", "1", "--stall-seconds", str(STALL_S), *subject.much(subject.data))
     seconds = 0.0
     with child([*subject.train(subject.data, run), *flags]) as started, trials.trial("stopped"):
         start = Start(child=started, run=run, begun=0.0)
         start.wait_for_updates(1)
-        stopped = loader_processes(start)
+        stopped = loader_processes(start, forked=subject.trl)
         expect(bool(stopped), "no loader process was found")
         try:
             seconds = _stalls(start, stopped)

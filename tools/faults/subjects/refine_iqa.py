@@ -16,6 +16,9 @@ CYCLE = 2
 
 PIXELS = 6272
 
+MANY = 64
+"""Rows, of which the loader has read few when the first update is made."""
+
 
 class Tiny(Subject):
     """64 updates of two completions; trl writes the files of a checkpoint, and names no moments."""
@@ -37,6 +40,7 @@ class Tiny(Subject):
     def prepare(self, folder: Path, seed: int) -> None:
         """Eight rated pictures, short templates (a byte is a token), and a policy."""
         write_table(folder / "pictures", count=8, seed=seed)
+        write_table(folder / "many", count=MANY, seed=seed)
         for name, text in (("think", "{question} Think."), ("plain", "{question} Score.")):
             (folder / name).write_text(text, encoding="utf-8")
         build(folder / "policy", "qwen2_5_vl")
@@ -69,6 +73,10 @@ class Tiny(Subject):
         words: Words = ["python", "-m", self.module, "predict", *sources]
         small = ("--max-pixels", str(PIXELS), "--device", "cpu")
         return [*words, "--checkpoint", checkpoint, "--out", out, *small]
+
+    def much(self, data: Path) -> Words:
+        """Of eight rows, trl's loader has read all before the first update."""
+        return ["--data", data / "many" / "table.json"]
 
     def media(self, folder: Path, count: int) -> list[Path]:
         """Pictures of noise."""

@@ -25,8 +25,8 @@ class CheckConfig(DataSettings):
 
     task: Task = "reconstruction"
     """What the data are for."""
-    out: Path = Path("check.json")
-    """JSON file for the counts, the classes, and what cannot be used."""
+    out: Path | None = None
+    """JSON file for the counts, the classes, and what cannot be used; none: they are printed alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,5 +171,5 @@ class DemoConfig(ServeSettings):
     """Also search that needs zoom, the small backbone, and several seeds: long, see its first line."""
     seed: int = 0
     """Key of everything random."""
-    device: Literal["auto", "cpu", "cuda"] = "cpu"
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", changes_numbers=False)
     """Where the networks run."""

@@ -121,8 +121,9 @@ def command(config: CheckConfig) -> int:
     told = [line for of_split in found.values() for line in of_split.notes + of_split.problems]
     for line in dict.fromkeys(told):  # validation and test are often the same images
         say(line)
-    write_json(config.out, {split: asdict(of_split) for split, of_split in found.items()})
-    say(f"written to {config.out}")
+    if config.out is not None:
+        write_json(config.out, {split: asdict(of_split) for split, of_split in found.items()})
+        say(f"written to {config.out}")
     return int(any(of_split.problems for of_split in found.values()))
 
 

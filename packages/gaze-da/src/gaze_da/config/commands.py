@@ -68,7 +68,7 @@ class CheckConfig:
     workers: int = setting(2, changes_numbers=False)
     """Threads that decode."""
     out: Path | None = None
-    """JSON file for the list."""
+    """JSON file for the counts, and what cannot be used; none: they are printed alone."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
@@ -113,7 +112,8 @@ def command(config: CheckConfig) -> int:
             say(problem)
     if config.out is not None:
         write_json(
-            Path(config.out),
+            config.out,
             {s: {"counts": f.counts, "problems": f.problems} for s, f in found.items()},
         )
+        say(f"written to {config.out}")
     return int(any(of_split.problems for of_split in found.values()))

@@ -28,8 +28,8 @@ class CheckConfig(MediaSettings):
     """The table: JSON, JSON lines or CSV."""
     data_root: Path | None = None
     """Folder that relative paths begin at; none: the table's own."""
-    out: Path = Path("check.json")
-    """JSON file for the counts, and the rows that cannot be used."""
+    out: Path | None = None
+    """JSON file for the counts, and the rows that cannot be used; none: they are printed alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,5 +210,5 @@ class DemoConfig(ServeSettings):
     """Three seeds and several distortions, and the claim about scores: long, see its first line."""
     seed: int = 0
     """Key of everything random."""
-    device: Literal["auto", "cpu", "cuda"] = "cpu"
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", changes_numbers=False)
     """Where the models run."""

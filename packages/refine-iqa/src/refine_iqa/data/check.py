@@ -90,8 +90,9 @@ def command(config: CheckConfig) -> int:
     for problem in found.problems:
         say(problem)
     say(f"{found.usable} of {found.rows} rows can be used: {_summary(found)}")
-    write_json(config.out, asdict(found))
-    say(f"written to {config.out}")
+    if config.out is not None:
+        write_json(config.out, asdict(found))
+        say(f"written to {config.out}")
     return int(bool(found.problems))
 
 
