@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -47,7 +48,7 @@ VERBS = (
 )
 
 
-def tiny_cost(config: TinyConfig, folder: Path) -> Cost:
+def tiny_trial(config: TinyConfig, **changes: Any) -> Trial:
     data = TinyData()
     loader = KeyedLoader(
         data,
@@ -56,8 +57,12 @@ def tiny_cost(config: TinyConfig, folder: Path) -> Cost:
         collate=collate,
         accumulate=config.accumulate,
     )
-    trial = Trial(unit="items", learner=TinyLearner(config), loader=loader, read_bytes=16)
-    return measure(trial, config, updates=1)
+    learner = TinyLearner(config)
+    return Trial(unit="items", learner=learner, loader=loader, read_bytes=16, **changes)
+
+
+def tiny_cost(config: TinyConfig, folder: Path) -> Cost:
+    return measure(tiny_trial(config), config, updates=1)
 
 
 def test_flops_of_a_linear_layer_are_two_a_weight_and_row_and_twice_that_backward():
@@ -110,6 +115,13 @@ def test_a_short_last_batch_is_not_taken_for_an_update():
     cost = tiny_cost(TinyConfig(threads=1, batch_size=7, accumulate=1), Path())
     assert ITEMS % 7  # three batches of 7, then the rest, which the counted update would have been
     assert cost.flops == 2 * 7 * (4 * 8) * 2 + 2 * 7 * 8 * 3
+
+
+def test_epochs_of_another_kind_find_everything_warm():
+    config = TinyConfig(threads=1)
+    trial = tiny_trial(config, epochs=(0, 1), warm_up=3)
+    measure(trial, config, updates=1)
+    assert trial.learner.updates == (3 + 1 + 1) + (1 + 1 + 1)  # one is timed, one is counted
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ class Trial:
     epochs: tuple[int, ...] = (0,)
     """One epoch of each kind: the time is their mean, the memory that of the largest."""
     warm_up: int = 2
-    """Updates of each epoch before the clock runs."""
+    """Updates of the first of them before the clock runs; of the others one is enough."""
     ready: Callable[[], None] = lambda: None
     """Called once the learner is prepared."""
     held_bytes: int = 0
@@ -129,7 +129,11 @@ def measure(trial: Trial, config: TrainSettings, *, updates: int = UPDATES) -> C
     learner = trial.learner
     loop.prepare(learner, run)
     trial.ready()
-    found = [_epoch(trial, run, epoch, updates) for epoch in trial.epochs]
+    warm_ups = (trial.warm_up, *(1 for _ in trial.epochs[1:]))
+    found = [
+        _epoch(trial, run, epoch, warm_up, updates)
+        for epoch, warm_up in zip(trial.epochs, warm_ups, strict=True)
+    ]
     parameters = list(learner.bare_model.parameters())
     states = [opt.state for opt in learner.optimizers().values()]
     learnt = {id(p): p for opt in learner.optimizers().values() for p in _parameters_of(opt)}
@@ -166,14 +170,14 @@ class _Epoch:
     batch: int
 
 
-def _epoch(trial: Trial, run: Run, epoch: int, updates: int) -> _Epoch:
+def _epoch(trial: Trial, run: Run, epoch: int, warm_up: int, updates: int) -> _Epoch:
     read: list[float] = []
     made: list[float] = []
     busy: list[float] = []
     device = run.accelerator.device
     batches = _again_and_again(trial.loader, epoch)
-    for number in range(trial.warm_up + updates):
-        if sum(made[trial.warm_up :]) > ENOUGH_SECONDS:
+    for number in range(warm_up + updates):
+        if sum(made[warm_up:]) > ENOUGH_SECONDS:
             break
         before = time.process_time()
         place, micro_batches = next(batches)
@@ -189,9 +193,9 @@ def _epoch(trial: Trial, run: Run, epoch: int, updates: int) -> _Epoch:
     with Counting() as count:
         _update(trial.learner, run, epoch, len(made), place, micro_batches)
     return _Epoch(
-        seconds=statistics.median(made[trial.warm_up :]),
-        read_seconds=statistics.median(read[trial.warm_up :]),
-        processor_seconds=statistics.median(busy[trial.warm_up :]),
+        seconds=statistics.median(made[warm_up:]),
+        read_seconds=statistics.median(read[warm_up:]),
+        processor_seconds=statistics.median(busy[warm_up:]),
         flops=count.flops,
         peak=count.peak,
         batch=_bytes(_tensors(micro_batches)),
