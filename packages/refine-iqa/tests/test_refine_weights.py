@@ -79,6 +79,11 @@ def header(card):
 # --- weights --------------------------------------------------------------------------------------
 
 
+def test_a_manifest_of_somebody_else_is_no_fault(small):
+    (small / "manifest.json").write_text('{"name": "an app", "version": 3}')
+    load_model(small)
+
+
 @pytest.mark.parametrize("adapters", [False, True])
 def test_a_written_model_is_refused_once_a_bit_of_its_weights_changed(small, tmp_path, adapters):
     source = adapt(small, tmp_path / "adapters", run=True) if adapters else small

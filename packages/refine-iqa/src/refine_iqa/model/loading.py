@@ -265,8 +265,9 @@ def _with_adapters(model: PreTrainedModel, folder: Path) -> PeftModel:
 
 def _verify(folder: Path) -> None:
     """Compare the weights with their hashes, which the folders have that this package writes."""
-    if not (folder / MANIFEST).is_file():
-        return
+    about = read_json(folder / MANIFEST) if (folder / MANIFEST).is_file() else None
+    if not isinstance(about, dict) or not {"files", "sha256"} <= about.keys():
+        return  # none, or one of somebody else's making
     files = read_manifest(folder)["files"]
     verify_contents(folder, {n: files[n] for n in files if n.endswith(".safetensors")})
 
