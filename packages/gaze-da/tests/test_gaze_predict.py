@@ -225,6 +225,21 @@ def test_a_video_is_followed_and_drawn(saved, tmp_path):
     assert len(list(frames(out / "clip_gaze.mp4"))) == 12
 
 
+def test_a_picture_and_a_video_of_one_stem_have_files_of_their_own(saved, tmp_path, picture):
+    """As a telephone stores what it took."""
+    photo = tmp_path / "IMG_1.jpg"
+    photo.write_bytes(picture[0].read_bytes())
+    write_media(tmp_path / "IMG_1.mkv", grey_steps(2))
+    boxes, out = tmp_path / "heads.csv", tmp_path / "out"
+    boxes.write_text("source,x0,y0,x1,y1\nIMG_1.jpg,10,8,40,40\nIMG_1.mkv,5,8,25,30\n")
+    assert run(saved, out, tmp_path, "--heads", boxes) == 0
+    assert [len(read(out, name)["frames"]) for name in ("IMG_1.jpg", "IMG_1.mkv")] == [1, 2]
+    assert (out / "IMG_1.jpg_gaze.jpg").is_file()
+    assert len(list(frames(out / "IMG_1.mkv_gaze.mp4"))) == 2
+    with (out / "people.csv").open() as file:
+        assert [row["source"] for row in csv.DictReader(file)] == ["IMG_1.jpg"] + 2 * ["IMG_1.mkv"]
+
+
 def test_a_bad_picture_does_not_stop_the_others(saved, tmp_path, picture, capsys):
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(picture[0].read_bytes()[:400])

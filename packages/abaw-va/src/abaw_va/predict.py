@@ -238,7 +238,7 @@ def _is_done(begin: Path, depends_on: dict[str, Any], config: PredictConfig) -> 
 
 
 def _file(begin: Path, ending: str) -> Path:
-    return begin.with_name(f"{begin.name}{ending}")
+    return Path(f"{begin}{ending}")
 
 
 def _write(

@@ -45,13 +45,12 @@ class Files:
     @property
     def json(self) -> Path:
         """What was seen in each frame."""
-        return self.begin.with_name(f"{self.begin.name}.json")
+        return Path(f"{self.begin}.json")
 
     @property
     def overlay(self) -> Path:
         """The picture or video with what was seen drawn into it."""
-        ending = ".mp4" if is_video(self.source) else ".jpg"
-        return self.begin.with_name(f"{self.begin.name}_gaze{ending}")
+        return Path(f"{self.begin}_gaze{'.mp4' if is_video(self.source) else '.jpg'}")
 
 
 def is_written(files: Files, depends_on: Mapping[str, Any], config: PredictConfig) -> bool:
